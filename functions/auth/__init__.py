@@ -1,0 +1,1 @@
+"""Function `auth`: authenticates clients, mints tokens and thereby warms the worker."""

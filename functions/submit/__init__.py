@@ -1,0 +1,1 @@
+"""Function `submit`: the API; stores and queues jobs, answers for them."""

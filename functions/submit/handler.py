@@ -1,0 +1,207 @@
+"""The routes of the API. A handler wires and maps; what is done is in `jobs.py`."""
+
+from __future__ import annotations
+
+import json
+import math
+from functools import cache
+from typing import Annotated, Any
+
+import pydantic_core
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
+from aws_lambda_powertools.event_handler.openapi.exceptions import (
+    RequestUnsupportedContentType,
+    RequestValidationError,
+)
+from aws_lambda_powertools.event_handler.openapi.params import Body, Path, Query
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from functions.submit.jobs import JobService
+from shared import http
+from shared.blobs import Blobs
+from shared.errors import (
+    ApiError,
+    BodyTooLarge,
+    InvalidRequest,
+    MalformedBody,
+    MethodNotAllowed,
+    NotFound,
+    Transient,
+    Unavailable,
+    UnsupportedMediaType,
+)
+from shared.log import logger
+from shared.models import AnalyzeRequest, Job, Model
+from shared.queues import Lane
+from shared.settings import SubmitSettings
+from shared.store import JobStore
+from shared.tokens import Principal, Verifier
+
+BODY_LIMIT = 2_500_000  # bytes; its escaped copy must fit Lambda's 6 MB event
+WAIT_LIMIT_SECONDS = 25
+RETRY_AFTER_SECONDS = 1
+PROTECTED = {"analyze", "jobs"}  # first segments of the paths that need a token
+ERRORS_SHOWN = 20
+POINTER_STEP_SHOWN = 100  # characters; a name in the body may be as long as the body
+
+
+def _strict_json(body: str) -> Any:
+    """JSON as RFC 8259 wants it exchanged: bounded depth and digits, no lone surrogate, no repeated name."""
+    try:
+        pydantic_core.from_json(body, allow_inf_nan=False)
+        return json.loads(body, object_pairs_hook=_unique_names, parse_float=_finite)
+    except ValueError as error:
+        raise MalformedBody(f"The body is not JSON: {error}") from None
+
+
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = dict(pairs)
+    if len(names) != len(pairs):
+        raise ValueError("a name is repeated within an object")
+    return names
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError("a number is out of range")
+    return number
+
+
+app = APIGatewayHttpResolver(enable_validation=True, json_body_deserializer=_strict_json)
+
+
+@cache
+def _settings() -> SubmitSettings:
+    return SubmitSettings.from_environment()
+
+
+@cache
+def _verifier() -> Verifier:
+    return Verifier(issuer=_settings().public_url, public_keys=_settings().public_keys)
+
+
+@cache
+def _service() -> JobService:
+    settings = _settings()
+    blobs = Blobs(settings.bucket)
+    return JobService(
+        jobs=JobStore(settings.jobs_table, blobs),
+        lane=Lane(settings.jobs_queue_url),
+        solo=Lane(settings.solo_queue_url),
+        results=blobs,
+        model=Model(name=settings.model_name, version=settings.model_version),
+        base_url=settings.public_url,
+    )
+
+
+def _client_id() -> str:
+    principal: Principal = app.context["principal"]
+    return principal.client_id
+
+
+@app.post("/analyze", status_code=202)
+def analyze(request: Annotated[AnalyzeRequest, Body()]) -> Response[str]:
+    """Queue a job."""
+    job = _service().submit(_client_id(), request)
+    return _answer(202, job, {"location": f"{_settings().public_url}/jobs/{job.id}"})
+
+
+@app.get("/jobs/<job_id>")
+def get_job(
+    job_id: Annotated[str, Path()],
+    wait: Annotated[int, Query(ge=0, le=WAIT_LIMIT_SECONDS, description="Seconds to wait for the end.")] = 0,
+) -> Response[str]:
+    """The job, with its result when it has one."""
+    return _answer(200, _service().get(_client_id(), job_id, wait_seconds=wait))
+
+
+def _answer(status: int, job: Job, headers: dict[str, str] | None = None) -> Response[str]:
+    hint = {} if job.is_terminal else {"retry-after": str(RETRY_AFTER_SECONDS)}
+    body = pydantic_core.to_json(_service().view(job)).decode()
+    return Response(status_code=status, content_type=http.JSON, body=body, headers={**hint, **(headers or {})})
+
+
+@app.exception_handler(ApiError)
+def _on_api_error(error: ApiError) -> Response[str]:
+    return http.problem(error)
+
+
+@app.exception_handler(Transient)
+def _on_transient(error: Transient) -> Response[str]:
+    logger.warning("A service is busy or away", reason=str(error))
+    return http.problem(Unavailable("A service behind the API is busy", headers={"retry-after": "1"}))
+
+
+@app.exception_handler(RequestUnsupportedContentType)
+def _on_content_type(error: RequestUnsupportedContentType) -> Response[str]:  # noqa: ARG001 (the resolver's signature)
+    return http.problem(UnsupportedMediaType(f"Send {http.JSON}"))
+
+
+@app.exception_handler(RequestValidationError)
+def _on_invalid(error: RequestValidationError) -> Response[str]:
+    found = error.errors()
+    detail = f"{len(found)} part{'s' if len(found) > 1 else ''} of the request cannot be accepted"
+    return http.problem(InvalidRequest(detail, errors=[_located(one) for one in found[:ERRORS_SHOWN]]))
+
+
+@app.not_found
+def _on_not_found(error: Exception) -> Response[str]:  # noqa: ARG001 (the resolver's signature)
+    path = app.current_event.path
+    routes = app._static_routes + app._dynamic_routes
+    allowed = sorted({route.method for route in routes if route.rule.match(path)})
+    if not allowed:
+        return http.problem(NotFound(f"There is nothing at {path[:200]}"))
+    listed = ", ".join(allowed)
+    return http.problem(MethodNotAllowed(f"Allowed here: {listed}", headers={"allow": listed}))
+
+
+def _located(error: dict[str, Any]) -> dict[str, str]:
+    """One validation error: where (a JSON pointer into the body, RFC 6901, or a parameter's name) and why."""
+    place, *path = error["loc"]
+    detail = str(error["msg"]).removeprefix("Value error, ")
+    if place != "body":
+        return {"parameter": ".".join(map(str, path)), "detail": detail}
+    steps = (str(step).replace("~", "~0").replace("/", "~1")[:POINTER_STEP_SHOWN] for step in path)
+    return {"pointer": "#" + "".join(f"/{step}" for step in steps), "detail": detail}
+
+
+def _admit(event: http.Event) -> Principal | None:
+    """Check what can be checked before the body is parsed: who calls, and whether the body may be read at all.
+
+    The resolver validates bodies before anything of ours runs; an unauthenticated caller learns nothing of that.
+    """
+    method, path = event["requestContext"]["http"]["method"], event["rawPath"]
+    if path.split("/")[1] not in PROTECTED:
+        return None
+    principal = _verifier().authenticate(event["headers"].get("authorization"))
+    principal.require("jobs:read" if method in {"GET", "HEAD"} else "jobs:write")
+    if method == "POST" and path == "/analyze":
+        _check_body(event)
+    return principal
+
+
+def _check_body(event: http.Event) -> None:
+    media_type = event["headers"].get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != http.JSON:
+        raise UnsupportedMediaType(f"Send {http.JSON}")
+    event["headers"]["content-type"] = http.JSON  # as the resolver compares it: in this case, without parameters
+    size = len(http.text_body(event).encode("utf-8", "surrogatepass"))
+    if size > BODY_LIMIT:
+        raise BodyTooLarge(f"The body has {size:,} bytes; at most {BODY_LIMIT:,} are taken")
+    if not size:
+        raise MalformedBody("The body is empty")
+
+
+def _resolve(event: http.Event, context: LambdaContext) -> http.Event:
+    app.append_context(principal=_admit(event))
+    try:
+        response: http.Event = app.resolve(event, context)
+    finally:
+        app.clear_context()
+    return response
+
+
+def handler(event: http.Event, context: LambdaContext) -> http.Event:
+    """The function's entry point: an HTTP API event, payload 2.0."""
+    return http.answer(event, lambda accepted: _resolve(accepted, context))

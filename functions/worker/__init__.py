@@ -1,0 +1,1 @@
+"""Function `worker`: claims jobs, runs the model over them, stores the results."""

@@ -1,0 +1,80 @@
+"""Objects in S3: the inputs and results too big for an item."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from shared import aws
+from shared.errors import Transient
+
+RANGE_BYTES = 8 * 1024 * 1024
+RANGES_AT_ONCE = 8
+CHUNK_BYTES = 1024 * 1024
+
+
+class Blobs:
+    """The objects of one bucket."""
+
+    def __init__(self, bucket: str) -> None:
+        """Of `bucket`; the AWS client is built at first use."""
+        self._bucket = bucket
+
+    def put(self, key: str, body: bytes, *, content_type: str) -> None:
+        """Store `body` at `key`, replacing what was there.
+
+        Raises:
+            Transient: when it is not known to be stored.
+        """
+        with aws.translated(f"Storing {key}"):
+            self._s3.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType=content_type)
+
+    def get(self, key: str) -> bytes:
+        """The object at `key`.
+
+        Raises:
+            aws.Missing: when there is none.
+            Transient: when S3 is busy or away.
+        """
+        with aws.translated(f"Reading {key}"):
+            body: bytes = self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+        return body
+
+    def download(self, key: str, path: Path, *, size: int) -> None:
+        """Write the object at `key`, of `size` bytes, to `path`, in parallel ranges.
+
+        Raises:
+            aws.Missing: when there is none, or none of that size.
+            Transient: when S3 is busy or away.
+            OSError: when it does not fit.
+        """
+        ranges = [(start, min(start + RANGE_BYTES, size)) for start in range(0, size, RANGE_BYTES)]
+        with path.open("wb") as file, ThreadPoolExecutor(max_workers=RANGES_AT_ONCE) as executor:
+            file.truncate(size)
+            parts = [executor.submit(self._download_range, key, size, file.fileno(), *bounds) for bounds in ranges]
+            for part in parts:
+                part.result()
+
+    def _download_range(self, key: str, size: int, descriptor: int, start: int, end: int) -> None:
+        with aws.translated(f"Reading {key}"):
+            answer = self._s3.get_object(Bucket=self._bucket, Key=key, Range=f"bytes={start}-{end - 1}")
+            if answer["ContentRange"].rpartition("/")[2] != str(size):
+                raise aws.Missing(f"{key} with {size} bytes")
+            at = start
+            for chunk in answer["Body"].iter_chunks(CHUNK_BYTES):
+                at += os.pwrite(descriptor, chunk, at)
+        if at != end:
+            raise Transient(f"Reading {key}: {at - start} of {end - start} bytes arrived")
+
+    def presigned_get(self, key: str, *, seconds: int) -> str:
+        """A URL that anyone may read the object at `key` with, for `seconds`."""
+        parameters = {"Bucket": self._bucket, "Key": key}
+        url: str = self._s3.generate_presigned_url("get_object", Params=parameters, ExpiresIn=seconds)
+        return url
+
+    @cached_property
+    def _s3(self) -> Any:
+        return aws.client("s3", read_timeout=20)

@@ -1,0 +1,171 @@
+"""Warm-up rounds: what gets the worker ready, and what is known about how ready it is.
+
+One item per worker version keeps the latest round: when it began, and each environment that answered its pings.
+`auth` begins rounds, the worker reports to them, and the token response is computed from the item.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from pydantic import Field
+
+from shared import aws
+from shared.errors import Transient
+from shared.models import Record, Warmth, WarmUp
+
+WARM_MS = 5 * 60_000  # an environment that was ready this recently is taken to live still
+PING_AGE_MS = 60_000  # Lambda drops a ping that could not be placed for this long
+TYPICAL_READY_MS = 10_000  # until a round has measured its own
+
+
+class Environment(Record):
+    """One Lambda execution environment, as its last ping left it."""
+
+    ready_at: int
+    cold: bool
+    load_ms: int
+
+
+class Round(Record):
+    """A warm-up round of one worker version; `ready_ms` is how long a cold environment last took, ping to ready."""
+
+    key: str = Field(alias="id")
+    round: str = ""
+    began_at: int = 0
+    ready_ms: int = TYPICAL_READY_MS
+    environments: dict[str, Environment] = Field(default_factory=dict)
+
+    def warmth(self, now: int) -> Warmth:
+        """The state at `now` (ms), estimated from what the pings recorded."""
+        warm = sum(environment.ready_at >= now - WARM_MS for environment in self.environments.values())
+        if warm:
+            return Warmth(state="warm", ready_in_seconds=0, environments=warm)
+        if self.began_at < now - PING_AGE_MS:
+            return Warmth(state="cold", ready_in_seconds=None, environments=0)
+        left = math.ceil((self.began_at + self.ready_ms - now) / 1000)
+        return Warmth(state="warming", ready_in_seconds=max(left, 1), environments=0)
+
+
+class Rounds:
+    """The rounds of every worker version, in the table `jobs`."""
+
+    def __init__(self, table: str) -> None:
+        """Of the DynamoDB table `table`; the AWS client is built at first use."""
+        self._table = table
+
+    def latest(self, version: str) -> Round:
+        """The latest round of worker `version`; an empty one when there was none.
+
+        Raises:
+            Transient: when DynamoDB is busy or away.
+        """
+        key = f"warmup#{version}"
+        with aws.translated("Reading the warm-up round"):
+            answer = self._dynamodb.get_item(TableName=self._table, Key=_key(key), ConsistentRead=True)
+        return Round.model_validate(aws.from_item(answer["Item"]) if "Item" in answer else {"id": key})
+
+    def begin(self, previous: Round, *, now: int) -> Round | None:
+        """Begin the round after `previous`; None when somebody else just did. One conditional write.
+
+        Raises:
+            Transient: when DynamoDB is busy or away.
+        """
+        alive = {name: env for name, env in previous.environments.items() if env.ready_at >= now - WARM_MS}
+        following = previous.model_copy(update={"round": secrets.token_hex(8), "began_at": now, "environments": alive})
+        write = aws.expression(
+            {**following.model_dump(mode="json"), "previous": previous.round},
+            UpdateExpression="SET #round = :round, #began_at = :began_at, #environments = :environments",
+            ConditionExpression="attribute_not_exists(#id) OR #round = :previous",
+        )
+        return following if self._write(previous.key, write) else None
+
+    def abandon(self, begun: Round) -> None:
+        """Forget that a round began, because its pings could not be sent: the next token tries again.
+
+        Raises:
+            Transient: when DynamoDB is busy or away.
+        """
+        values = {"never": 0, "round": begun.round}
+        write = aws.expression(values, UpdateExpression="SET #began_at = :never", ConditionExpression="#round = :round")
+        self._write(begun.key, write)
+
+    def ready(self, ping: WarmUp, environment_id: str, environment: Environment, *, ready_ms: int) -> None:
+        """Record that an environment is ready, `ready_ms` after the ping's round began.
+
+        Raises:
+            Transient: when DynamoDB is busy or away.
+        """
+        change = f"SET #environments.#{environment_id} = :environment"
+        # Only a cold start says how long the next one will take.
+        change += ", #ready_ms = :ready_ms" if environment.cold else ""
+        write = aws.expression(
+            {"environment": environment.model_dump(mode="json"), "ready_ms": ready_ms},
+            UpdateExpression=change,
+            ConditionExpression="attribute_exists(#environments)",
+        )
+        self._write(ping.key, write)
+
+    def _write(self, key: str, write: Mapping[str, Any]) -> bool:
+        try:
+            with aws.translated("Writing the warm-up round"):
+                self._dynamodb.update_item(TableName=self._table, Key=_key(key), **write)
+        except aws.ConditionFailed:
+            return False
+        return True
+
+    @cached_property
+    def _dynamodb(self) -> Any:
+        return aws.client("dynamodb", read_timeout=1, attempts=2)
+
+
+class Pings:
+    """Asynchronous invokes of the worker's alias `live`."""
+
+    def __init__(self, alias_arn: str) -> None:
+        """Of the alias `alias_arn`; the AWS client is built at first use."""
+        self._alias_arn = alias_arn
+
+    def send(self, ping: WarmUp) -> None:
+        """Ask Lambda to place one ping. Not repeated: the next token is the repetition.
+
+        Raises:
+            Transient: when it is not known to be placed.
+        """
+        payload = json.dumps({"warm_up": ping.model_dump()})
+        with aws.translated("Sending a warm-up ping"):
+            # The alias in the name, not in `Qualifier`: the policy allows the alias's ARN alone.
+            self._lambda.invoke(FunctionName=self._alias_arn, InvocationType="Event", Payload=payload)
+
+    @cached_property
+    def _lambda(self) -> Any:
+        return aws.client("lambda", read_timeout=1, attempts=1)
+
+
+def begin_round(rounds: Rounds, pings: Pings, *, version: str, cooldown_ms: int, now: int) -> Warmth:
+    """Begin a round unless one began less than `cooldown_ms` ago; how warm the worker is now.
+
+    Raises:
+        Transient: when the round could not be begun or its ping not be sent; then no round has begun.
+    """
+    latest = rounds.latest(version)
+    if latest.began_at > now - cooldown_ms:
+        return latest.warmth(now)
+    begun = rounds.begin(latest, now=now)
+    if begun is None:
+        return rounds.latest(version).warmth(now)
+    try:
+        pings.send(WarmUp(key=begun.key, round=begun.round, began_at=begun.began_at))
+    except Transient:
+        rounds.abandon(begun)
+        raise
+    return begun.warmth(now)
+
+
+def _key(key: str) -> dict[str, Any]:
+    return aws.to_item({"id": key, "part": "round"})

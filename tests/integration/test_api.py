@@ -1,0 +1,377 @@
+"""The functions `auth` and `submit` behind their handlers, over moto: what a client is answered."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+import zlib
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlencode
+
+import boto3
+import pytest
+
+from functions.auth import handler as auth
+from functions.submit import handler as submit
+from shared import aws
+from shared.clients import Client, ClientTable, new_client
+from shared.tokens import KmsSigner, Minter
+from tests.events import CONTEXT, http_event
+
+URL = "https://api.example"
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+
+
+@pytest.fixture
+def api(aws_services: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    der = boto3.client("kms").get_public_key(KeyId=aws_services.signing_key_arn)["PublicKey"]
+    environment = {
+        "PUBLIC_URL": URL,
+        "PUBLIC_KEYS": json.dumps({"k1": base64.b64encode(der).decode()}),
+        "SIGNING_KEY_ARN": aws_services.signing_key_arn,
+        "SIGNING_KEY_ID": "k1",
+        "CLIENTS_TABLE": "clients",
+        "JOBS_TABLE": "jobs",
+        "WORKER_ALIAS_ARN": "arn:aws:lambda:eu-west-2:123456789012:function:worker:live",
+        "WORKER_VERSION": "1",
+        "WARM_UP_ENVIRONMENTS": "0",
+        "WARM_UP_COOLDOWN_SECONDS": "120",
+        "BUCKET": "bucket",
+        "JOBS_QUEUE_URL": aws_services.jobs_queue_url,
+        "SOLO_QUEUE_URL": aws_services.solo_queue_url,
+        "MODEL_NAME": "en_core_web_sm",
+        "MODEL_VERSION": "3.8.0",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    for cached in (auth._settings, auth._grants, submit._settings, submit._verifier, submit._service):
+        cached.cache_clear()
+    client, secret = new_client(name="tests", scope="jobs:read jobs:write")
+    ClientTable("clients").put(client)
+    return SimpleNamespace(client=client, secret=secret, services=aws_services)
+
+
+def ask_token(body: Any = None, **headers: str) -> tuple[int, dict[str, Any], dict[str, str]]:
+    raw = body if isinstance(body, bytes | str) else urlencode(body or {})
+    event = http_event("POST", "/oauth/token", body=raw, headers={**FORM, **headers})
+    answer = auth.handler(event, CONTEXT)
+    return answer["statusCode"], json.loads(answer["body"]), answer["headers"]
+
+
+def grant(api: SimpleNamespace, **changes: str) -> dict[str, str]:
+    credentials = {"client_id": api.client.client_id, "client_secret": api.secret}
+    return {"grant_type": "client_credentials", **credentials, **changes}
+
+
+def basic(client_id: str, secret: str) -> str:
+    return "Basic " + base64.b64encode(f"{client_id}:{secret}".encode()).decode()
+
+
+class TestToken:
+    def test_client_gets_a_token(self, api: SimpleNamespace) -> None:
+        status, answer, headers = ask_token(grant(api))
+        assert status == 200
+        assert set(answer) == {"access_token", "token_type", "expires_in", "scope", "worker"}
+        assert (answer["token_type"], answer["expires_in"]) == ("Bearer", 3600)
+        assert answer["scope"] == "jobs:read jobs:write"
+        assert answer["worker"] == {"state": "cold", "ready_in_seconds": None, "environments": 0}
+        assert headers["Cache-Control".lower()] == "no-store"
+        assert headers["x-request-id"] == "request-1"
+        principal = submit._verifier().authenticate(f"Bearer {answer['access_token']}")
+        assert principal.client_id == api.client.client_id
+
+    def test_basic_authentication_works_as_well(self, api: SimpleNamespace) -> None:
+        header = basic(api.client.client_id, api.secret)
+        status, _, _ = ask_token({"grant_type": "client_credentials"}, authorization=header)
+        assert status == 200
+
+    def test_form_in_base64_works_as_well(self, api: SimpleNamespace) -> None:
+        assert ask_token(urlencode(grant(api)).encode())[0] == 200
+
+    def test_scope_can_be_narrowed(self, api: SimpleNamespace) -> None:
+        assert ask_token(grant(api, scope="jobs:read"))[1]["scope"] == "jobs:read"
+
+    def test_unknown_client_and_wrong_secret_are_indistinguishable(self, api: SimpleNamespace) -> None:
+        wrong = ask_token(grant(api, client_secret="sk_wrong"))
+        unknown = ask_token(grant(api, client_id="c_unknown"))
+        impossible = ask_token(grant(api, client_id="é" * 300))
+        assert wrong == unknown == impossible
+        assert wrong[:2] == (401, {"error": "invalid_client", "error_description": "Client authentication failed"})
+        assert wrong[2]["www-authenticate"].startswith("Basic ")
+
+    def test_second_secret_is_valid_too(self, api: SimpleNamespace) -> None:
+        other, secret = new_client(name="other", scope="jobs:read")
+        both = Client.model_validate({**other.model_dump(), "secrets": (*api.client.secrets, *other.secrets)})
+        ClientTable("clients").put(both)
+        for valid in (secret, api.secret):
+            assert ask_token(grant(api, client_id=other.client_id, client_secret=valid))[0] == 200
+
+    def test_revoked_client_is_refused(self, api: SimpleNamespace) -> None:
+        other, secret = new_client(name="other", scope="jobs:read")
+        ClientTable("clients").put(other.model_copy(update={"status": "revoked"}))
+        assert ask_token(grant(api, client_id=other.client_id, client_secret=secret))[0] == 401
+
+    @pytest.mark.parametrize(
+        ("change", "code"),
+        [
+            ({"grant_type": "password"}, "unsupported_grant_type"),
+            ({"grant_type": ""}, "invalid_request"),
+            ({"scope": "jobs:read admin"}, "invalid_scope"),
+            ({"scope": "jobs:read  jobs:write"}, "invalid_scope"),
+        ],
+    )
+    def test_bad_parameters_have_the_codes_of_rfc_6749(
+        self, api: SimpleNamespace, change: dict[str, str], code: str
+    ) -> None:
+        status, answer, _ = ask_token(grant(api, **change))
+        assert (status, answer["error"]) == (400, code)
+
+    def test_repeated_parameter_is_invalid(self, api: SimpleNamespace) -> None:
+        body = urlencode(grant(api)) + "&grant_type=client_credentials"
+        assert ask_token(body)[1]["error"] == "invalid_request"
+
+    def test_credentials_in_both_places_are_invalid(self, api: SimpleNamespace) -> None:
+        header = basic(api.client.client_id, api.secret)
+        assert ask_token(grant(api), authorization=header)[1]["error"] == "invalid_request"
+
+    @pytest.mark.parametrize("header", ["Basic", "Basic !!!", "Basic bm9jb2xvbg==", "Bearer x", "Basic /w=="])
+    def test_broken_basic_credentials_are_a_failed_authentication(self, api: SimpleNamespace, header: str) -> None:
+        status, answer, headers = ask_token({"grant_type": "client_credentials"}, authorization=header)
+        assert (status, answer["error"]) == (401, "invalid_client")
+        assert headers["www-authenticate"].startswith("Basic ")
+
+    @pytest.mark.parametrize("missing", ["client_id", "client_secret"])
+    def test_missing_credentials_are_a_failed_authentication(self, api: SimpleNamespace, missing: str) -> None:
+        body = {name: value for name, value in grant(api).items() if name != missing}
+        assert ask_token(body)[:1] == (401,)
+
+    @pytest.mark.parametrize(
+        "body", ["", "%zz=%ff", b"\xff\xfe", "a=1&" * 50, "x" * 20_000, "grant_type", "\ud800=1", "a\x00=1"]
+    )
+    def test_malformed_body_is_a_4xx(self, api: SimpleNamespace, body: str | bytes) -> None:
+        status, answer, _ = ask_token(body)
+        assert status in {400, 401}
+        assert answer["error"] in {"invalid_request", "invalid_client"}
+
+    def test_json_body_is_invalid(self, api: SimpleNamespace) -> None:
+        event = http_event(
+            "POST", "/oauth/token", body=json.dumps(grant(api)), headers={"content-type": "application/json"}
+        )
+        answer = auth.handler(event, CONTEXT)
+        assert (answer["statusCode"], json.loads(answer["body"])["error"]) == (400, "invalid_request")
+
+    def test_store_that_is_away_is_temporary(self, api: SimpleNamespace) -> None:
+        api.services.dynamodb.delete_table(TableName="clients")
+        status, answer, headers = ask_token(grant(api))
+        assert (status, answer["error"], headers["retry-after"]) == (503, "temporarily_unavailable", "1")
+
+    def test_documents_for_other_services(self, api: SimpleNamespace) -> None:
+        keys = json.loads(auth.handler(http_event("GET", "/.well-known/jwks.json"), CONTEXT)["body"])
+        assert [key["kid"] for key in keys["keys"]] == ["k1"]
+        event = http_event("GET", "/.well-known/oauth-authorization-server")
+        metadata = json.loads(auth.handler(event, CONTEXT)["body"])
+        assert metadata["issuer"] == URL
+        assert metadata["token_endpoint"] == f"{URL}/oauth/token"
+        assert metadata["grant_types_supported"] == ["client_credentials"]
+
+
+def token(api: SimpleNamespace, *, client_id: str = "", scope: str = "jobs:read jobs:write", now: int = 0) -> str:
+    minter = Minter(issuer=URL, key_id="k1", sign=KmsSigner(api.services.signing_key_arn))
+    return minter.mint(client_id=client_id or api.client.client_id, scope=scope, now=now or int(time.time()))
+
+
+@pytest.fixture
+def call(api: SimpleNamespace) -> Any:
+    def call(method: str, path: str, body: Any = None, *, bearer: str | None = None, **kwargs: Any) -> SimpleNamespace:
+        raw = body if isinstance(body, bytes | str) or body is None else json.dumps(body)
+        headers = {"content-type": "application/json", "authorization": f"Bearer {bearer or token(api)}"}
+        headers.update(kwargs.pop("headers", {}))
+        headers = {name: value for name, value in headers.items() if value is not None}
+        answer = submit.handler(http_event(method, path, body=raw, headers=headers, **kwargs), CONTEXT)
+        assert answer["headers"]["x-request-id"] == "request-1"
+        # The resolver gives its own headers in capitals here and there; HTTP does not care.
+        found = {name.lower(): value for name, value in answer["headers"].items()}
+        document = json.loads(answer["body"])
+        if answer["statusCode"] >= 400:
+            assert found["content-type"] == "application/problem+json"
+            assert document["status"] == answer["statusCode"]
+            assert {"type", "title", "detail", "code"} <= set(document)
+        return SimpleNamespace(status=answer["statusCode"], body=document, headers=found)
+
+    call.api = api  # type: ignore[attr-defined]
+    return call
+
+
+def queued(call: Any) -> list[dict[str, Any]]:
+    sqs, url = call.api.services.sqs, call.api.services.jobs_queue_url
+    messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+    return [json.loads(message["Body"]) for message in messages]
+
+
+def stored(call: Any) -> int:
+    return int(call.api.services.dynamodb.scan(TableName="jobs")["Count"])
+
+
+class TestSubmit:
+    def test_job_is_stored_and_queued(self, call: Any) -> None:
+        answer = call("POST", "/analyze", {"text": "Ada lived in London."})
+        assert answer.status == 202
+        job = answer.body
+        assert job["status"] == "queued"
+        assert job["features"] == ["ents", "sents"]
+        assert job["model"] == {"name": "en_core_web_sm", "version": "3.8.0"}
+        assert answer.headers["location"] == f"{URL}/jobs/{job['id']}" == job["links"]["self"]
+        assert answer.headers["retry-after"] == "1"
+        assert queued(call) == [{"job": job["id"], "run": 1}]
+        shown = call("GET", f"/jobs/{job['id']}")
+        assert shown.status == 200
+        assert shown.body == job
+
+    @pytest.mark.parametrize(
+        "text", ["x", "NUL \x00 inside", "👩‍👩‍👧 at both ends 🦄", "\ufeffbom", "línea\r\n\u2028", "\U0010ffff"]
+    )
+    def test_text_is_stored_exactly(self, call: Any, text: str) -> None:
+        job = call("POST", "/analyze", {"text": text}).body
+        key = aws.to_item({"id": job["id"], "part": "input"})
+        item = aws.from_item(call.api.services.dynamodb.get_item(TableName="jobs", Key=key)["Item"])
+        assert json.loads(zlib.decompress(item["body"]))["documents"] == [{"id": None, "text": text}]
+
+    def test_body_of_the_limit_is_taken(self, call: Any) -> None:
+        body = json.dumps({"text": "a" * 2_499_988})
+        assert len(body) == 2_500_000
+        assert call("POST", "/analyze", body).status == 202
+        assert call("POST", "/analyze", body + " ").status == 413
+
+    def test_size_counts_bytes_not_characters(self, call: Any) -> None:
+        body = json.dumps({"text": "é" * 1_250_000}, ensure_ascii=False)
+        answer = call("POST", "/analyze", body.encode())
+        assert (answer.status, answer.body["code"]) == (413, "body_too_large")
+
+    @pytest.mark.parametrize(
+        ("body", "pointer"),
+        [
+            ({}, "#"),
+            ({"text": ""}, "#/text"),
+            ({"text": " \n\t "}, "#/text"),
+            ({"text": None}, "#"),
+            ({"text": 5}, "#/text"),
+            ({"text": ["a"]}, "#/text"),
+            ({"text": "a", "txet": 1}, "#/txet"),
+            ({"text": "a", "a/b~c": 1}, "#/a~1b~0c"),
+            ({"text": "a", "features": ["entities"]}, "#/features/0"),
+            ({"text": "a", "features": []}, "#/features"),
+            ({"text": "a", "features": "ents"}, "#/features"),
+            ({"text": "a", "documents": [{"text": "b"}]}, "#"),
+            ({"documents": []}, "#/documents"),
+            ({"documents": [{"text": "a"}, {"text": " "}]}, "#/documents/1/text"),
+            ({"documents": [{"id": "1", "text": "a"}, {"id": "1", "text": "b"}]}, "#/documents"),
+            ({"documents": [{"text": "a"}] * 1001}, "#/documents"),
+            ([], "#"),
+            ("[1]", "#"),
+            ("null", "#"),
+            ("5", "#"),
+        ],
+    )
+    def test_invalid_request_says_where(self, call: Any, body: Any, pointer: str) -> None:
+        answer = call("POST", "/analyze", body)
+        assert (answer.status, answer.body["code"]) == (422, "invalid_request")
+        assert pointer in [error["pointer"] for error in answer.body["errors"]]
+        assert stored(call) == 0
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            "{", "", "text", "{'text': 1}", '{"text": "a",}', "[" * 100_000, '{"a":' * 100_000, "9" * 5_000,
+            '{"text": "\\ud800"}', '{"\\ud800": 1}', '{"text": "a", "text": "b"}', '{"text": NaN}', '{"x": 1e400}',
+            b"\xff\xfe", b'{"text": "\xed\xa0\x80"}', "\ufeff{}", '{"text": "a\nb"}',
+        ],
+    )  # fmt: skip
+    def test_malformed_body_is_a_400(self, call: Any, body: str | bytes) -> None:
+        answer = call("POST", "/analyze", body)
+        assert (answer.status, answer.body["code"]) == (400, "malformed_body")
+        assert stored(call) == 0
+
+    def test_many_errors_are_cut_short(self, call: Any) -> None:
+        """An answer stays small whatever was sent."""
+        body = {"text": "a", **{"n" * 10_000 + str(number): 1 for number in range(100)}}
+        answer = call("POST", "/analyze", body)
+        assert len(answer.body["errors"]) == 20
+        assert len(json.dumps(answer.body)) < 10_000
+
+    @pytest.mark.parametrize(
+        "media_type",
+        [None, "", "text/plain", "application/x-www-form-urlencoded", "application/jsonx", "multipart/form-data"],
+    )
+    def test_other_content_types_are_a_415(self, call: Any, media_type: str | None) -> None:
+        answer = call("POST", "/analyze", {"text": "a"}, headers={"content-type": media_type})
+        assert (answer.status, answer.body["code"]) == (415, "unsupported_media_type")
+
+    def test_content_type_may_have_parameters(self, call: Any) -> None:
+        headers = {"content-type": "Application/JSON; charset=utf-8"}
+        assert call("POST", "/analyze", {"text": "a"}, headers=headers).status == 202
+
+    def test_token_comes_before_the_body(self, call: Any) -> None:
+        """Without a token nobody learns what the body lacks."""
+        answer = call("POST", "/analyze", "{", headers={"authorization": None})
+        assert (answer.status, answer.body["code"]) == (401, "unauthorized")
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+    def test_expired_token_is_refused(self, call: Any) -> None:
+        answer = call("POST", "/analyze", {"text": "a"}, bearer=token(call.api, now=int(time.time()) - 3700))
+        assert answer.status == 401
+        assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+
+    def test_scope_is_needed(self, call: Any) -> None:
+        reader = token(call.api, scope="jobs:read")
+        answer = call("POST", "/analyze", {"text": "a"}, bearer=reader)
+        assert (answer.status, answer.body["code"]) == (403, "insufficient_scope")
+        assert call("GET", "/jobs/x", bearer=token(call.api, scope="jobs:write")).status == 403
+
+    def test_lost_message_does_not_lose_the_job(self, call: Any) -> None:
+        """The job is stored, so it is accepted: the janitor queues it again."""
+        call.api.services.sqs.delete_queue(QueueUrl=call.api.services.jobs_queue_url)
+        answer = call("POST", "/analyze", {"text": "a"})
+        assert answer.status == 202
+        assert call("GET", f"/jobs/{answer.body['id']}").body["status"] == "queued"
+
+    def test_store_that_is_away_is_a_503(self, call: Any) -> None:
+        call.api.services.dynamodb.delete_table(TableName="jobs")
+        answer = call("POST", "/analyze", {"text": "a"})
+        assert (answer.status, answer.body["code"], answer.headers["retry-after"]) == (503, "unavailable", "1")
+
+
+class TestGet:
+    def test_another_clients_job_is_as_good_as_none(self, call: Any) -> None:
+        job = call("POST", "/analyze", {"text": "a"}).body
+        theirs = call("GET", f"/jobs/{job['id']}", bearer=token(call.api, client_id="c_other"))
+        none = call("GET", "/jobs/01900000-0000-7000-8000-000000000000")
+        assert theirs.status == none.status == 404
+        assert theirs.body == none.body
+
+    @pytest.mark.parametrize("wait", ["-1", "26", "abc", "", "1.5", "1,2", "nan", "9" * 5000])
+    def test_wait_is_0_to_25(self, call: Any, wait: str) -> None:
+        answer = call("GET", "/jobs/x", query={"wait": wait})
+        assert answer.status == 422
+        assert answer.body["errors"][0]["parameter"] == "wait"
+
+    def test_wait_ends_with_the_time_asked_for(self, call: Any) -> None:
+        job = call("POST", "/analyze", {"text": "a"}).body
+        began = time.monotonic()
+        answer = call("GET", f"/jobs/{job['id']}", query={"wait": "1"})
+        assert answer.body["status"] == "queued"
+        assert time.monotonic() - began >= 1
+
+    @pytest.mark.parametrize("job_id", ["x", "%00", "a" * 3000, "👩‍🚀", "../x", "a b"])
+    def test_strange_ids_are_a_404(self, call: Any, job_id: str) -> None:
+        assert call("GET", f"/jobs/{job_id}").status == 404
+
+    def test_wrong_method_is_a_405_with_allow(self, call: Any) -> None:
+        answer = call("GET", "/analyze")
+        assert (answer.status, answer.body["code"], answer.headers["allow"]) == (405, "method_not_allowed", "POST")
+        assert call("PUT", "/jobs/x").headers["allow"] == "GET"
+
+    def test_unknown_path_is_a_404_without_a_token(self, call: Any) -> None:
+        answer = call("GET", "/nothing", headers={"authorization": None})
+        assert (answer.status, answer.body["code"]) == (404, "not_found")
