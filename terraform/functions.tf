@@ -1,0 +1,218 @@
+locals {
+  # Each block: exactly the fields of the function's settings model in shared/settings.py.
+  auth_settings = {
+    PUBLIC_URL               = local.public_url
+    PUBLIC_KEYS              = jsonencode(local.public_keys)
+    SIGNING_KEY_ARN          = aws_kms_key.signing[var.signing_key].arn
+    SIGNING_KEY_ID           = var.signing_key
+    CLIENTS_TABLE            = aws_dynamodb_table.clients.name
+    JOBS_TABLE               = aws_dynamodb_table.jobs.name
+    WORKER_ALIAS_ARN         = module.worker.alias_arn
+    WORKER_VERSION           = module.worker.version
+    WARM_UP_ENVIRONMENTS     = tostring(var.warming.on_token.environments)
+    WARM_UP_COOLDOWN_SECONDS = tostring(var.warming.on_token.cooldown_seconds)
+  }
+
+  submit_settings = {
+    PUBLIC_URL     = local.public_url
+    PUBLIC_KEYS    = jsonencode(local.public_keys)
+    JOBS_TABLE     = aws_dynamodb_table.jobs.name
+    BUCKET         = aws_s3_bucket.main.id
+    JOBS_QUEUE_URL = aws_sqs_queue.lane["jobs"].id
+    SOLO_QUEUE_URL = aws_sqs_queue.lane["solo"].id
+    MODEL_NAME     = local.model.name
+    MODEL_VERSION  = local.model.version
+  }
+
+  worker_settings = {
+    JOBS_TABLE     = aws_dynamodb_table.jobs.name
+    BUCKET         = aws_s3_bucket.main.id
+    JOBS_QUEUE_URL = aws_sqs_queue.lane["jobs"].id
+    SOLO_QUEUE_URL = aws_sqs_queue.lane["solo"].id
+    MODEL_NAME     = local.model.name
+    MODEL_VERSION  = local.model.version
+    MODEL_KEY      = aws_s3_object.model.key
+    MODEL_SHA256   = local.model.sha256
+    MODEL_SIZE     = tostring(local.model.size)
+  }
+
+  # The artifact and what is unpacked from it are in /tmp at the same time, with some room.
+  worker_storage_mb = max(512, ceil(local.model.size * 2.5 / 1048576))
+
+  code = {
+    for name, entry in local.manifest.functions :
+    name => { key = aws_s3_object.artifact[name].key, sha256_base64 = filebase64sha256("${var.artifacts}/${entry.file}") }
+  }
+
+  jobs_table_arn = aws_dynamodb_table.jobs.arn
+  lane_arns      = [for queue in aws_sqs_queue.lane : queue.arn]
+}
+
+resource "aws_lambda_layer_version" "main" {
+  for_each = local.manifest.layers
+
+  layer_name               = "${local.prefix}-${each.key}"
+  s3_bucket                = aws_s3_bucket.main.id
+  s3_key                   = aws_s3_object.artifact["layer-${each.key}"].key
+  source_code_hash         = filebase64sha256("${var.artifacts}/${each.value.file}")
+  compatible_runtimes      = [var.runtime]
+  compatible_architectures = [var.architecture]
+
+  lifecycle {
+    precondition {
+      condition     = local.manifest.runtime == var.runtime && local.manifest.architecture == var.architecture
+      error_message = "The artifacts were built for ${local.manifest.runtime} on ${local.manifest.architecture}, not for ${var.runtime} on ${var.architecture}: run `make package` with RUNTIME and ARCHITECTURE."
+    }
+  }
+}
+
+module "auth" {
+  source = "./modules/function"
+
+  name               = "auth"
+  prefix             = local.prefix
+  runtime            = var.runtime
+  architecture       = var.architecture
+  memory_mb          = 512
+  timeout_seconds    = 10
+  bucket             = aws_s3_bucket.main.id
+  artifact           = local.code.auth
+  layers             = [aws_lambda_layer_version.main["api"].arn]
+  environment        = merge(local.powertools, local.auth_settings)
+  log_retention_days = var.log_retention_days
+
+  statements = [
+    {
+      Sid      = "ReadClients"
+      Effect   = "Allow"
+      Action   = ["dynamodb:GetItem"]
+      Resource = [aws_dynamodb_table.clients.arn]
+    },
+    {
+      # Of the table `jobs` only the warm-up rounds.
+      Sid       = "WarmUpRounds"
+      Effect    = "Allow"
+      Action    = ["dynamodb:GetItem", "dynamodb:UpdateItem"]
+      Resource  = [local.jobs_table_arn]
+      Condition = { "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = ["warmup#*"] } }
+    },
+    {
+      Sid      = "SignTokens"
+      Effect   = "Allow"
+      Action   = ["kms:Sign"]
+      Resource = [aws_kms_key.signing[var.signing_key].arn]
+    },
+    {
+      Sid      = "WarmUpWorker"
+      Effect   = "Allow"
+      Action   = ["lambda:InvokeFunction"]
+      Resource = [module.worker.alias_arn]
+    },
+    local.use_data_key,
+  ]
+}
+
+module "submit" {
+  source = "./modules/function"
+
+  name               = "submit"
+  prefix             = local.prefix
+  runtime            = var.runtime
+  architecture       = var.architecture
+  memory_mb          = 512
+  timeout_seconds    = 29
+  bucket             = aws_s3_bucket.main.id
+  artifact           = local.code.submit
+  layers             = [aws_lambda_layer_version.main["api"].arn]
+  environment        = merge(local.powertools, local.submit_settings)
+  log_retention_days = var.log_retention_days
+
+  statements = [
+    {
+      Sid      = "Jobs"
+      Effect   = "Allow"
+      Action   = ["dynamodb:GetItem", "dynamodb:PutItem"]
+      Resource = [local.jobs_table_arn]
+    },
+    {
+      Sid      = "QueueJobs"
+      Effect   = "Allow"
+      Action   = ["sqs:SendMessage"]
+      Resource = local.lane_arns
+    },
+    {
+      Sid      = "StoreInputs"
+      Effect   = "Allow"
+      Action   = ["s3:PutObject"]
+      Resource = ["${aws_s3_bucket.main.arn}/inputs/*"]
+    },
+    {
+      # By the URLs that it signs.
+      Sid      = "ReadResults"
+      Effect   = "Allow"
+      Action   = ["s3:GetObject"]
+      Resource = ["${aws_s3_bucket.main.arn}/results/*"]
+    },
+    local.use_data_key,
+  ]
+}
+
+module "worker" {
+  source = "./modules/function"
+
+  name               = "worker"
+  prefix             = local.prefix
+  runtime            = var.runtime
+  architecture       = var.architecture
+  memory_mb          = var.worker_memory_mb
+  timeout_seconds    = local.worker_timeout_seconds
+  storage_mb         = local.worker_storage_mb
+  bucket             = aws_s3_bucket.main.id
+  artifact           = local.code.worker
+  layers             = [aws_lambda_layer_version.main["worker"].arn]
+  environment        = merge(local.powertools, local.worker_settings, { OMP_NUM_THREADS = "1" }) # more threads cost 13 %
+  log_retention_days = var.log_retention_days
+
+  statements = [
+    {
+      Sid      = "Jobs"
+      Effect   = "Allow"
+      Action   = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]
+      Resource = [local.jobs_table_arn]
+    },
+    {
+      Sid      = "Lanes"
+      Effect   = "Allow"
+      Action   = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"]
+      Resource = local.lane_arns
+    },
+    {
+      Sid      = "ReadModelAndInputs"
+      Effect   = "Allow"
+      Action   = ["s3:GetObject"]
+      Resource = ["${aws_s3_bucket.main.arn}/models/*", "${aws_s3_bucket.main.arn}/inputs/*"]
+    },
+    {
+      Sid      = "StoreResults"
+      Effect   = "Allow"
+      Action   = ["s3:PutObject"]
+      Resource = ["${aws_s3_bucket.main.arn}/results/*"]
+    },
+    local.use_data_key,
+  ]
+}
+
+# Shards: the worker queues them to itself through `solo`. Lambda would drop such a chain after 16 hops; ours ends
+# by itself, because a shard queues nothing and a job has a limited number of attempts.
+resource "aws_lambda_function_recursion_config" "worker" {
+  function_name  = module.worker.function_name
+  recursive_loop = "Allow"
+}
+
+# Pings are worth something now or not at all: the next token is their repetition.
+resource "aws_lambda_function_event_invoke_config" "worker" {
+  function_name                = module.worker.function_name
+  qualifier                    = module.worker.alias_name
+  maximum_retry_attempts       = 0
+  maximum_event_age_in_seconds = 60
+}

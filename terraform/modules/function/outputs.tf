@@ -1,0 +1,34 @@
+output "function_name" {
+  description = "Name of the function."
+  value       = aws_lambda_function.main.function_name
+}
+
+output "alias_name" {
+  description = "Name of the alias that is called."
+  value       = aws_lambda_alias.live.name
+}
+
+output "alias_arn" {
+  description = "ARN of the alias that is called."
+  value       = aws_lambda_alias.live.arn
+}
+
+output "invoke_arn" {
+  description = "ARN by which API Gateway calls the alias."
+  value       = aws_lambda_alias.live.invoke_arn
+}
+
+output "version" {
+  description = "The published version behind the alias."
+  value       = aws_lambda_function.main.version
+}
+
+output "log_group" {
+  description = "Name of the log group."
+  value       = aws_cloudwatch_log_group.main.name
+}
+
+output "policy" {
+  description = "What the function may do, as rendered JSON."
+  value       = aws_iam_role_policy.main.policy
+}

@@ -1,0 +1,59 @@
+output "api_url" {
+  description = "Where clients reach the API; also the issuer and audience of its tokens."
+  value       = local.public_url
+}
+
+output "region" {
+  description = "Region of the deployment."
+  value       = data.aws_region.current.name
+}
+
+output "jobs_table" {
+  description = "Table of jobs."
+  value       = aws_dynamodb_table.jobs.name
+}
+
+output "clients_table" {
+  description = "Table of clients."
+  value       = aws_dynamodb_table.clients.name
+}
+
+output "bucket" {
+  description = "Bucket of artifacts, inputs and results."
+  value       = aws_s3_bucket.main.id
+}
+
+output "queue_urls" {
+  description = "The lanes, by name."
+  value       = { for name, queue in aws_sqs_queue.lane : name => queue.id }
+}
+
+output "dead_letter_queue_urls" {
+  description = "The dead-letter queues, by lane."
+  value       = { for name, queue in aws_sqs_queue.dead_letter : name => queue.id }
+}
+
+output "worker_alias_arn" {
+  description = "The worker's alias `live`."
+  value       = module.worker.alias_arn
+}
+
+output "signing_key_arns" {
+  description = "The keys that sign tokens, by name."
+  value       = { for name, key in aws_kms_key.signing : name => key.arn }
+}
+
+output "data_key_arn" {
+  description = "The key that encrypts data."
+  value       = aws_kms_key.data.arn
+}
+
+output "log_groups" {
+  description = "Log groups, by function; `api` has the access logs."
+  value = {
+    api    = aws_cloudwatch_log_group.api.name
+    auth   = module.auth.log_group
+    submit = module.submit.log_group
+    worker = module.worker.log_group
+  }
+}

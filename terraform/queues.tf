@@ -1,0 +1,62 @@
+locals {
+  worker_timeout_seconds = 900
+
+  # The lanes that feed the worker. AWS advises a visibility of six times the function's time-out.
+  lanes = {
+    jobs = { batch_size = 10 }
+    solo = { batch_size = 1 }
+  }
+  visibility_seconds = 6 * local.worker_timeout_seconds
+  retention_seconds  = 14 * 24 * 3600
+}
+
+resource "aws_sqs_queue" "lane" {
+  for_each = local.lanes
+
+  name                       = "${local.prefix}-${each.key}"
+  visibility_timeout_seconds = local.visibility_seconds
+  message_retention_seconds  = local.retention_seconds
+  kms_master_key_id          = aws_kms_key.data.arn
+}
+
+resource "aws_sqs_queue" "dead_letter" {
+  for_each = local.lanes
+
+  name                      = "${local.prefix}-${each.key}-dead-letter"
+  message_retention_seconds = local.retention_seconds
+  kms_master_key_id         = aws_kms_key.data.arn
+}
+
+# Apart from the queues, which can then be created at the same time.
+resource "aws_sqs_queue_redrive_policy" "lane" {
+  for_each = local.lanes
+
+  queue_url = aws_sqs_queue.lane[each.key].id
+  redrive_policy = jsonencode({
+    deadLetterTargetArn = aws_sqs_queue.dead_letter[each.key].arn
+    maxReceiveCount     = 5
+  })
+}
+
+resource "aws_sqs_queue_redrive_allow_policy" "dead_letter" {
+  for_each = local.lanes
+
+  queue_url = aws_sqs_queue.dead_letter[each.key].id
+  redrive_allow_policy = jsonencode({
+    redrivePermission = "byQueue"
+    sourceQueueArns   = [aws_sqs_queue.lane[each.key].arn]
+  })
+}
+
+resource "aws_lambda_event_source_mapping" "lane" {
+  for_each = local.lanes
+
+  event_source_arn        = aws_sqs_queue.lane[each.key].arn
+  function_name           = module.worker.alias_arn
+  batch_size              = each.value.batch_size
+  function_response_types = ["ReportBatchItemFailures"]
+
+  scaling_config {
+    maximum_concurrency = var.worker_concurrency[each.key]
+  }
+}

@@ -1,0 +1,84 @@
+# Keys and indexes: ARCHITECTURE.md, "Data".
+resource "aws_dynamodb_table" "jobs" {
+  name                        = "${local.prefix}-jobs"
+  billing_mode                = "PAY_PER_REQUEST"
+  hash_key                    = "id"
+  range_key                   = "part"
+  deletion_protection_enabled = !local.is_local
+
+  attribute {
+    name = "id"
+    type = "S"
+  }
+
+  attribute {
+    name = "part"
+    type = "S"
+  }
+
+  attribute {
+    name = "client_id"
+    type = "S"
+  }
+
+  attribute {
+    name = "due_slot"
+    type = "N"
+  }
+
+  attribute {
+    name = "due_at"
+    type = "N"
+  }
+
+  # The list of a client's jobs. Keys only, so that a change of status does not touch it.
+  global_secondary_index {
+    name            = "by_client"
+    hash_key        = "client_id"
+    range_key       = "id"
+    projection_type = "KEYS_ONLY"
+  }
+
+  # What somebody must look at later.
+  global_secondary_index {
+    name            = "due"
+    hash_key        = "due_slot"
+    range_key       = "due_at"
+    projection_type = "KEYS_ONLY"
+  }
+
+  ttl {
+    attribute_name = "expires_at"
+    enabled        = true
+  }
+
+  point_in_time_recovery {
+    enabled = true
+  }
+
+  server_side_encryption {
+    enabled     = true
+    kms_key_arn = aws_kms_key.data.arn
+  }
+}
+
+resource "aws_dynamodb_table" "clients" {
+  name                        = "${local.prefix}-clients"
+  billing_mode                = "PAY_PER_REQUEST"
+  hash_key                    = "client_id"
+  deletion_protection_enabled = !local.is_local
+
+  attribute {
+    name = "client_id"
+    type = "S"
+  }
+
+  point_in_time_recovery {
+    enabled = true
+  }
+
+  server_side_encryption {
+    enabled     = true
+    kms_key_arn = aws_kms_key.data.arn
+  }
+}

@@ -1,0 +1,157 @@
+variable "environment" {
+  type        = string
+  description = "Name of the deployment, part of every resource's name; `local` is the local cloud."
+  default     = "production"
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{0,19}$", var.environment))
+    error_message = "The environment must have 1 to 20 lower-case letters, digits or hyphens, the first a letter."
+  }
+}
+
+variable "artifacts" {
+  type        = string
+  description = "Folder with the zips, the model artifact and their manifest.json, as `make package` builds it."
+
+  validation {
+    condition     = fileexists("${var.artifacts}/manifest.json")
+    error_message = "There is no manifest.json in the artifacts folder: run `make package` first."
+  }
+}
+
+variable "runtime" {
+  type        = string
+  description = "Lambda runtime that the layers were built for."
+  default     = "python3.13"
+
+  validation {
+    condition     = can(regex("^python3\\.1[1-9]$", var.runtime))
+    error_message = "The runtime must be python3.11 or later."
+  }
+}
+
+variable "architecture" {
+  type        = string
+  description = "Instruction set that the layers were built for."
+  default     = "x86_64"
+
+  validation {
+    condition     = contains(["x86_64", "arm64"], var.architecture)
+    error_message = "The architecture must be x86_64 or arm64."
+  }
+}
+
+variable "public_url" {
+  type        = string
+  description = "URL by which clients reach the API, which is also the issuer of its tokens; by default the API's own endpoint."
+  default     = null
+
+  validation {
+    condition     = var.public_url == null || can(regex("^https?://[^/]+(/.*[^/])?$", var.public_url))
+    error_message = "The public URL must begin with http:// or https:// and not end with a slash."
+  }
+}
+
+variable "tags" {
+  type        = map(string)
+  description = "Tags for every resource, besides `project` and `environment`."
+  default     = {}
+}
+
+variable "worker_memory_mb" {
+  type        = number
+  description = "Memory of the worker; 1,769 MB come with one vCPU."
+  default     = 1769
+
+  validation {
+    condition     = var.worker_memory_mb >= 512 && var.worker_memory_mb <= 10240
+    error_message = "The worker needs 512 to 10,240 MB."
+  }
+}
+
+variable "worker_concurrency" {
+  type        = object({ jobs = number, solo = number })
+  description = "The most environments that each lane may use at a time."
+  default     = { jobs = 50, solo = 50 }
+
+  validation {
+    condition     = alltrue([for most in values(var.worker_concurrency) : most >= 2 && most <= 1000])
+    error_message = "A lane may use 2 to 1,000 environments."
+  }
+}
+
+variable "published_keys" {
+  type        = set(string)
+  description = "Names of the signing keys whose public halves are published. To rotate: publish the next, apply, switch `signing_key`, apply, retire the old one after an hour (a token's lifetime)."
+  default     = ["k1"]
+
+  validation {
+    condition     = length(var.published_keys) >= 1 && alltrue([for name in var.published_keys : can(regex("^[A-Za-z0-9_-]{1,32}$", name))])
+    error_message = "At least one key is needed, named by 1 to 32 letters, digits, hyphens or underscores."
+  }
+}
+
+variable "signing_key" {
+  type        = string
+  description = "Name of the published key that signs."
+  default     = "k1"
+
+  validation {
+    condition     = contains(var.published_keys, var.signing_key)
+    error_message = "The signing key must be one of the published keys."
+  }
+}
+
+variable "warming" {
+  type = object({
+    on_token = optional(object({
+      environments     = optional(number, 1)
+      cooldown_seconds = optional(number, 120)
+    }), {})
+  })
+  description = "How the worker is kept warm. `on_token`: issuing a token warms it, at most once per cooldown; 0 environments turn it off."
+  default     = {}
+
+  validation {
+    condition     = var.warming.on_token.environments >= 0 && var.warming.on_token.environments <= 1
+    error_message = "A token warms 0 or 1 environments."
+  }
+
+  validation {
+    condition     = var.warming.on_token.cooldown_seconds >= 10 && var.warming.on_token.cooldown_seconds <= 3600
+    error_message = "The cooldown must be 10 to 3,600 seconds."
+  }
+}
+
+variable "throttle" {
+  type        = object({ rate = number, burst = number })
+  description = "Requests per second and at once that each route of the API takes, over all clients."
+  default     = { rate = 200, burst = 400 }
+
+  validation {
+    condition     = var.throttle.rate >= 1 && var.throttle.burst >= 1
+    error_message = "Rate and burst must be at least 1: 0 would refuse everything."
+  }
+}
+
+variable "token_throttle" {
+  type        = object({ rate = number, burst = number })
+  description = "Requests per second and at once that `POST /oauth/token` takes: lower, because each costs a KMS signature."
+  default     = { rate = 20, burst = 40 }
+
+  validation {
+    condition     = var.token_throttle.rate >= 1 && var.token_throttle.burst >= 1
+    error_message = "Rate and burst must be at least 1: 0 would refuse everything."
+  }
+}
+
+variable "log_retention_days" {
+  type        = number
+  description = "Days that logs are kept."
+  default     = 30
+
+  validation {
+    condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.log_retention_days)
+    error_message = "CloudWatch Logs keeps logs for 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731 or more days of its list."
+  }
+}
