@@ -1,0 +1,202 @@
+"""A cold process to its first result: import, load the model, analyze one text.
+
+Four kinds of fresh process run in turns, so that whatever else the machine does falls on all of them alike:
+
+- plain:    `import spacy; spacy.load(…); nlp(…)`, from the environment that a developer installs;
+- pipeline: `functions.worker.pipeline`, from the same environment: what the worker's code saves;
+- layer:    the same from the worker's layer, as it is on AWS Lambda: what the packaging saves on top;
+- worker:   the whole handler from the layer, answering a warm-up ping: with boto3, Powertools and the artifact's
+            way from an S3 on this machine.
+
+Bytecode is there on all sides, and BLAS has one thread. Prints medians and their ratio to plain; a JSON of all runs
+goes to `.samovar/bench/cold.json`. Exits with 1 when pipeline or layer miss the target.
+"""
+
+from __future__ import annotations
+
+import argparse
+import compileall
+import json
+import logging
+import os
+import site
+import statistics
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+from moto.server import ThreadedMotoServer
+
+from local.package import Manifest, build
+
+ROOT = Path(__file__).parents[1]
+BUILD = ROOT / ".samovar" / "build" / "local"
+RESULT = ROOT / ".samovar" / "bench" / "cold.json"
+TARGET = 0.75  # of plain
+REGION = "eu-west-2"
+
+TEXT = "Ada Lovelace wrote the first program in London."
+CLOCK = "import time; began = time.perf_counter()\n"
+PLAIN = "import spacy\nnlp = spacy.load({model!r})\nassert nlp({text!r}).ents\n"
+PIPELINE = (
+    "from pathlib import Path\n"
+    "from functions.worker import pipeline\n"
+    "[analysis] = pipeline.load(Path({model!r})).run([({text!r}, ('ents', 'sents'))])\n"
+    "assert analysis.document['ents']\n"
+)
+WORKER = (
+    "from types import SimpleNamespace\n"
+    "from functions.worker.handler import handler\n"
+    "ping = {{'warm_up': {{'key': 'warmup#1', 'round': 'r', 'began_at': 0}}}}\n"
+    "assert handler(ping, SimpleNamespace(aws_request_id='1')) == {{}}\n"
+)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of process: its code, the folders it imports from, and its environment."""
+
+    name: str
+    code: str
+    path: tuple[Path, ...]
+    variables: dict[str, str]
+
+    def seconds(self) -> float:
+        """Runs it once in a fresh process: from the interpreter's start to the result."""
+        with tempfile.TemporaryDirectory() as empty:  # the model's cache: no run finds what another left
+            environment = {
+                "PATH": os.defpath,
+                "PYTHONPATH": os.pathsep.join(map(str, self.path)),
+                "OMP_NUM_THREADS": "1",
+                "TMPDIR": empty,
+                **self.variables,
+            }
+            command = [sys.executable, "-S", "-c", CLOCK + self.code + "print(time.perf_counter() - began)"]
+            done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+        return float(done.stdout.splitlines()[-1])
+
+
+def main() -> int:
+    """Measures; 0 when the target is met."""
+    parser = argparse.ArgumentParser(prog="python -m bench.cold", description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=11, help="runs of each kind (default: %(default)s)")
+    rounds: int = parser.parse_args().rounds
+    manifest = build(target="local", output=BUILD)
+    with tempfile.TemporaryDirectory() as work, _services(manifest) as url:
+        kinds = _kinds(Path(work), manifest, url)
+        print(f"{len(kinds)} kinds of cold process, {rounds} rounds, about {rounds * 6} s")
+        runs = _measured(kinds, rounds)
+    return _report(runs)
+
+
+def _kinds(work: Path, manifest: Manifest, url: str) -> list[Kind]:
+    layer, task, model = work / "layer", work / "task", work / "model"
+    _unzip(BUILD / manifest.layers["worker"].file, layer)
+    _unzip(BUILD / manifest.functions["worker"].file, task)
+    subprocess.run(["tar", "-xf", BUILD / manifest.model.file, "--one-top-level=" + str(model)], check=True)
+    installed = Path(site.getsitepackages()[0])
+    compileall.compile_dir(installed, quiet=2, workers=0)  # what is compiled already stays
+    plain = PLAIN.format(model=str(model), text=TEXT)
+    pipeline = PIPELINE.format(model=str(model), text=TEXT)
+    return [
+        Kind("plain", plain, (installed,), {}),
+        Kind("pipeline", pipeline, (task, installed), {}),
+        Kind("layer", pipeline, (task, layer / "python"), {}),
+        Kind("worker", WORKER.format(), (task, layer / "python", _boto3_alone(work)), _variables(manifest, url)),
+    ]
+
+
+def _boto3_alone(work: Path) -> Path:
+    """A folder with boto3 and what it needs: the part of AWS Lambda's runtime that the worker imports."""
+    folder = work / "runtime"
+    folder.mkdir()
+    for name in ("boto3", "botocore", "s3transfer", "dateutil", "six.py", "jmespath", "urllib3"):
+        (folder / name).symlink_to(Path(site.getsitepackages()[0]) / name)
+    return folder
+
+
+def _variables(manifest: Manifest, url: str) -> dict[str, str]:
+    return {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "POWERTOOLS_SERVICE_NAME": "worker",
+        "JOBS_TABLE": "jobs",
+        "BUCKET": "bucket",
+        "JOBS_QUEUE_URL": f"{url}/123456789012/jobs",
+        "SOLO_QUEUE_URL": f"{url}/123456789012/solo",
+        "MODEL_NAME": manifest.model.name,
+        "MODEL_VERSION": manifest.model.version,
+        "MODEL_KEY": manifest.model.file,
+        "MODEL_SHA256": manifest.model.sha256,
+        "MODEL_SIZE": str(manifest.model.size),
+    }
+
+
+@contextmanager
+def _services(manifest: Manifest) -> Iterator[str]:
+    """An S3 with the model artifact and a DynamoDB with the table of jobs, on this machine."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line per request
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    session = boto3.Session(aws_access_key_id="testing", aws_secret_access_key="testing", region_name=REGION)  # noqa: S106
+    s3, dynamodb = session.client("s3", endpoint_url=url), session.client("dynamodb", endpoint_url=url)
+    s3.create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": "eu-west-2"})
+    s3.upload_file(str(BUILD / manifest.model.file), "bucket", manifest.model.file)
+    dynamodb.create_table(
+        TableName="jobs",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[
+            {"AttributeName": "id", "AttributeType": "S"},
+            {"AttributeName": "part", "AttributeType": "S"},
+        ],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}, {"AttributeName": "part", "KeyType": "RANGE"}],
+    )
+    try:
+        yield url
+    finally:
+        server.stop()
+
+
+def _unzip(file: Path, folder: Path) -> None:
+    with zipfile.ZipFile(file) as archive:
+        archive.extractall(folder)
+
+
+def _measured(kinds: list[Kind], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each run; a first round, which warms the disk cache, does not count."""
+    runs: dict[str, list[float]] = {kind.name: [] for kind in kinds}
+    for _ in range(rounds + 1):
+        for kind in kinds:
+            runs[kind.name].append(kind.seconds())
+    return {name: seconds[1:] for name, seconds in runs.items()}
+
+
+def _report(runs: dict[str, list[float]]) -> int:
+    medians = {name: statistics.median(seconds) for name, seconds in runs.items()}
+    # Of each round's own ratio, so that a slow spell of the machine falls on both sides of it.
+    ratios = {
+        name: statistics.median(own / plain for own, plain in zip(seconds, runs["plain"], strict=True))
+        for name, seconds in runs.items()
+    }
+    for name, median in medians.items():
+        print(f"{name:10} {median:6.3f} s   {ratios[name]:5.2f} of plain")
+    met = all(ratios[name] <= TARGET for name in ("pipeline", "layer"))
+    print(f"target {TARGET}: {'met' if met else 'missed'}")
+    RESULT.parent.mkdir(parents=True, exist_ok=True)
+    report = {"target": TARGET, "met": met, "medians": medians, "ratios": ratios, "seconds": runs}
+    RESULT.write_text(json.dumps(report, indent=2) + "\n")
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

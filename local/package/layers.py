@@ -1,0 +1,133 @@
+"""Layers: the wheels of a requirements file, without what a function never needs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from local.package.archive import compile_bytecode, strip_libraries, write_zip
+from local.package.manifest import Artifact, PackagingError
+from local.package.platform import Platform
+
+Report = Callable[[str], None]
+
+LAYERS = ("api", "worker")
+
+# Distributions that a requirements file names and a layer does without.
+LEFT_OUT = frozenset(
+    {
+        # spacy.cli, the command line, for which functions/worker/pipeline.py has a stand-in: its parser, its colours
+        "annotated-doc", "click", "colorama", "markdown-it-py", "mdurl", "pygments", "rich", "shellingham", "typer",
+        # … its downloads of models and projects
+        "anyio", "certifi", "charset-normalizer", "cloudpathlib", "h11", "httpcore", "httpx", "idna", "requests",
+        "smart-open", "urllib3", "weasel",
+        # … and its templates of training configurations
+        "jinja2", "markupsafe",
+        # loggers of training runs
+        "spacy-loggers",
+        # named by spaCy for building it
+        "setuptools",
+    }
+)  # fmt: skip
+
+UNNEEDED_SUFFIXES = frozenset(
+    (
+        *(".c", ".cc", ".cpp", ".f", ".f90", ".h", ".hh", ".hpp", ".pxd", ".pxi", ".pyx"),  # sources
+        *(".a", ".exe", ".lib", ".pth", ".pyi"),  # for linkers, Windows, virtual environments and type checkers
+    )
+)
+UNNEEDED_FOLDERS = frozenset({"tests", "__pycache__"})
+UNNEEDED = (
+    "bin",
+    "numpy/_core/include",
+    "numpy/_core/lib",
+    "numpy/_pyinstaller",
+    "numpy/f2py",  # a Fortran compiler's front end
+    "spacy/cli",
+    "wrapt-stubs",
+)
+KEPT_METADATA = frozenset({"METADATA", "entry_points.txt"})  # spaCy's registries find their parts by entry points
+
+
+def make_layer(requirements: Path, file: Path, *, work: Path, platform: Platform, report: Report) -> Artifact:
+    """Builds a layer's zip from a requirements file, in the empty folder `work`.
+
+    Raises:
+        PackagingError: a requirement has no wheel for the platform, or cannot be had.
+    """
+    packages = work / "layer" / "python"
+    _install(requirements, packages, work=work, platform=platform, report=report)
+    _remove_unneeded(packages)
+    if not strip_libraries(packages, platform=platform):
+        report(f"  {file.stem}: no strip for {platform.architecture} here (package binutils): it will be larger")
+    if not compile_bytecode(work / "layer", installed_at="/opt", platform=platform):
+        report(f"  {file.stem}: no {platform.runtime} here: it goes without bytecode, cold starts will be slower")
+    report(f"  {file.stem}: packing")
+    return write_zip(work / "layer", file, level=platform.compression)
+
+
+def _install(requirements: Path, packages: Path, *, work: Path, platform: Platform, report: Report) -> None:
+    wanted = [(name, text) for name, text in read_requirements(requirements) if name not in LEFT_OUT]
+    filtered = work / "requirements.txt"
+    report(f"  layer-{requirements.stem}: installing {len(wanted)} packages")
+    filtered.write_text("".join(text for _, text in wanted))
+    # Everything needed is listed and hashed; --no-deps keeps what is left out from coming back.
+    options = ["--no-deps", "--require-hashes", "--only-binary", ":all:", *platform.wheel_options]
+    done = subprocess.run(
+        [
+            *_uv(),
+            "pip",
+            "install",
+            "--quiet",
+            "--python",
+            sys.executable,
+            *options,
+            "--target",
+            packages,
+            "-r",
+            filtered,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise PackagingError(f"cannot install {requirements.name} for {platform.runtime}:\n{done.stderr.strip()}")
+
+
+def read_requirements(file: Path) -> Iterator[tuple[str, str]]:
+    """The entries of a compiled requirements file: the distribution's name, and its lines with hashes."""
+    for entry in re.split(r"^(?=[A-Za-z0-9])", file.read_text(), flags=re.MULTILINE):
+        if found := re.match(r"([A-Za-z0-9._-]+)(\[[^]]*\])?==", entry):
+            yield re.sub(r"[-_.]+", "-", found[1]).lower(), entry
+
+
+def _uv() -> list[str]:
+    try:
+        from uv import find_uv_bin
+    except ImportError:
+        raise PackagingError("uv is missing: install requirements/dev.txt") from None
+    return [find_uv_bin()]
+
+
+def _remove_unneeded(packages: Path) -> None:
+    for path in sorted(packages.rglob("*")):
+        if not path.exists() or not is_unneeded(path.relative_to(packages)):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def is_unneeded(path: Path) -> bool:
+    """Whether a function never needs this file or folder of an installed package (path relative to the layer)."""
+    if path.as_posix() in UNNEEDED or path.name in UNNEEDED_FOLDERS or path.name == ".lock":
+        return True
+    if path.parts[0].endswith(".dist-info"):
+        return len(path.parts) > 1 and path.name not in KEPT_METADATA
+    return path.suffix in UNNEEDED_SUFFIXES

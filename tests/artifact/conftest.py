@@ -1,0 +1,121 @@
+"""The local build, unpacked as Lambda does it, and the services its functions call."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from moto.server import ThreadedMotoServer
+
+from local.package import Manifest, build
+from local.package.functions import layer_of
+from tests.artifact.runtime import Unpacked, make_environment, unzip
+
+ROOT = Path(__file__).parents[2]
+OUTPUT = ROOT / ".samovar" / "build" / "local"
+QUEUES = "https://sqs.eu-west-2.amazonaws.com/123456789012"
+CREDENTIALS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "region_name": "eu-west-2"}
+
+
+@dataclass(frozen=True)
+class Services:
+    """An S3 with the model artifact and a DynamoDB with the table of jobs."""
+
+    url: str
+    dynamodb: object
+
+
+@pytest.fixture(scope="session")
+def manifest() -> Manifest:
+    return build(target="local", output=OUTPUT)
+
+
+@pytest.fixture(scope="session")
+def python() -> Path:
+    """The runtime's Python: boto3 and the runtime client, nothing else."""
+    return make_environment(ROOT / ".samovar" / "artifact", ROOT / "requirements" / "artifact.txt")
+
+
+@pytest.fixture(scope="session")
+def unpacked(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Unpacked]:
+    folder = tmp_path_factory.mktemp("unpacked")
+
+    def unpack(name: str) -> Unpacked:
+        layer = folder / f"layer-{layer_of(name)}"
+        if not layer.exists():
+            unzip(OUTPUT / manifest.layers[layer_of(name)].file, layer)
+        if not (folder / name).exists():
+            unzip(OUTPUT / manifest.functions[name].file, folder / name)
+        return Unpacked(name, task=folder / name, layer=layer)
+
+    return unpack
+
+
+@pytest.fixture(scope="session")
+def public_keys() -> str:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
+    return json.dumps(
+        {"k1": base64.b64encode(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).decode()}
+    )
+
+
+@pytest.fixture
+def variables(manifest: Manifest, public_keys: str) -> dict[str, dict[str, str]]:
+    """Each function's settings, as Terraform writes them."""
+    public = {"PUBLIC_URL": "https://api.example", "PUBLIC_KEYS": public_keys, "JOBS_TABLE": "jobs"}
+    lanes = {"BUCKET": "bucket", "JOBS_QUEUE_URL": f"{QUEUES}/jobs", "SOLO_QUEUE_URL": f"{QUEUES}/solo"}
+    model = {"MODEL_NAME": manifest.model.name, "MODEL_VERSION": manifest.model.version}
+    return {
+        "auth": {
+            **public,
+            "SIGNING_KEY_ARN": "arn:aws:kms:eu-west-2:123456789012:key/1",
+            "SIGNING_KEY_ID": "k1",
+            "CLIENTS_TABLE": "clients",
+            "WORKER_ALIAS_ARN": "arn:aws:lambda:eu-west-2:123456789012:function:worker:live",
+            "WORKER_VERSION": "1",
+            "WARM_UP_ENVIRONMENTS": "1",
+            "WARM_UP_COOLDOWN_SECONDS": "120",
+        },
+        "submit": {**public, **lanes, **model},
+        "worker": {
+            "JOBS_TABLE": "jobs",
+            **lanes,
+            **model,
+            "MODEL_KEY": f"models/{manifest.model.sha256}/{manifest.model.file}",
+            "MODEL_SHA256": manifest.model.sha256,
+            "MODEL_SIZE": str(manifest.model.size),
+            "OMP_NUM_THREADS": "1",
+        },
+    }
+
+
+@pytest.fixture
+def services(manifest: Manifest) -> Iterator[Services]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        url = f"http://{host}:{port}"
+        s3 = boto3.client("s3", endpoint_url=url, **CREDENTIALS)
+        s3.create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": "eu-west-2"})
+        key = f"models/{manifest.model.sha256}/{manifest.model.file}"
+        s3.put_object(Bucket="bucket", Key=key, Body=(OUTPUT / manifest.model.file).read_bytes())
+        dynamodb = boto3.client("dynamodb", endpoint_url=url, **CREDENTIALS)
+        dynamodb.create_table(
+            TableName="jobs",
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("id", "part")],
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}, {"AttributeName": "part", "KeyType": "RANGE"}],
+        )
+        yield Services(url=url, dynamodb=dynamodb)
+        s3.close()
+        dynamodb.close()
+    finally:
+        server.stop()
