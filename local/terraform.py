@@ -131,9 +131,8 @@ def _initialised_by(working: Path) -> str:
     mark = hashlib.sha256(str(find_plugin_dir()).encode())
     for name in ("versions.tf", "backend.tf", "backend_override.tf"):
         mark.update((working / name).read_bytes())
-    calls = [
-        line for path in sorted(working.glob("*.tf")) for line in path.open() if line.lstrip().startswith("source")
-    ]
+    lines = [line for path in sorted(working.glob("*.tf")) for line in path.read_text(encoding="utf-8").splitlines()]
+    calls = [line for line in lines if line.lstrip().startswith("source")]
     mark.update("".join(calls).encode())
     return mark.hexdigest()
 

@@ -13,6 +13,9 @@ from typing import Any
 
 from shared.errors import Transient
 
+# 403 without a word is S3's answer to HEAD when the caller may not list the bucket.
+_MISSING = {"NoSuchKey", "404", "403", "InvalidRange", "PreconditionFailed"}
+
 
 class ConditionFailed(Exception):
     """A conditional write found something else; `item` is what it found, when the call asked for that."""
@@ -24,7 +27,7 @@ class ConditionFailed(Exception):
 
 
 class Missing(Exception):
-    """There is no such object, or it ends before the range that was asked for."""
+    """There is no such object, it ends before the range that was asked for, or it is another one."""
 
 
 def client(service: str, *, read_timeout: float = 5, attempts: int = 3, connections: int = 16) -> Any:
@@ -37,6 +40,9 @@ def client(service: str, *, read_timeout: float = 5, attempts: int = 3, connecti
         read_timeout=read_timeout,
         retries={"mode": "standard", "total_max_attempts": attempts},
         max_pool_connections=connections,
+        # What S3 objects encrypted with KMS need; and no checksum of the SDK's own in URLs that others use.
+        signature_version="v4",
+        request_checksum_calculation="when_required",
     )
     return boto3.client(service, config=config)  # type: ignore[call-overload]
 
@@ -59,7 +65,7 @@ def translated(action: str) -> Iterator[None]:
         if code == "ConditionalCheckFailedException":
             found: Any = error.response.get("Item")
             raise ConditionFailed(from_item(found) if found else None) from None
-        if code in {"NoSuchKey", "404", "InvalidRange"}:
+        if code in _MISSING:
             raise Missing(action) from None
         raise Transient(f"{action}: {error}") from error
     except BotoCoreError as error:

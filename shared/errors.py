@@ -7,6 +7,8 @@ SamovarError
 │   ├── InsufficientScope        403 insufficient_scope
 │   ├── NotFound                 404 not_found
 │   ├── MethodNotAllowed         405 method_not_allowed
+│   ├── Conflict                 409 conflict
+│   ├── Gone                     410 gone
 │   ├── BodyTooLarge             413 body_too_large
 │   ├── UnsupportedMediaType     415 unsupported_media_type
 │   ├── InvalidRequest           422 invalid_request
@@ -20,7 +22,9 @@ SamovarError
 │   └── OAuthUnavailable         503 temporarily_unavailable
 ├── JobError                     ends a job as `failed`; trying again would not help
 │   ├── InputMissing             input_missing
+│   ├── InvalidInput             invalid_input
 │   ├── AttemptsExhausted        attempts_exhausted
+│   ├── DeadlineExceeded         deadline_exceeded
 │   └── ModelFailed              model_failed
 ├── ModelError                   this environment has no usable model; its jobs go elsewhere
 └── Transient                    a service was busy or away; the same call may succeed later
@@ -89,6 +93,18 @@ class MethodNotAllowed(ApiError):
     """The path exists with other methods, listed in `Allow`."""
 
     status, code, title = 405, "method_not_allowed", "This method is not allowed here"
+
+
+class Conflict(ApiError):
+    """The job is in a state in which this makes no sense."""
+
+    status, code, title = 409, "conflict", "The job's state does not allow this"
+
+
+class Gone(ApiError):
+    """There was such a job; its client deleted it."""
+
+    status, code, title = 410, "gone", "The job was deleted"
 
 
 class BodyTooLarge(ApiError):
@@ -175,6 +191,18 @@ class InputMissing(JobError):
     """The stored input is gone or cannot be read back."""
 
     code, title = "input_missing", "The input is no longer there"
+
+
+class InvalidInput(JobError):
+    """An upload is not what it was announced to be."""
+
+    code, title = "invalid_input", "The input cannot be read"
+
+
+class DeadlineExceeded(JobError):
+    """The job was not done in time."""
+
+    code, title, retryable = "deadline_exceeded", "The job was not done by its deadline", True
 
 
 class AttemptsExhausted(JobError):

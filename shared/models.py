@@ -19,7 +19,11 @@ DEFAULT_FEATURES: tuple[Feature, ...] = ("ents", "sents")
 Status = Literal["queued", "running", "succeeded", "failed", "canceled", "expired"]
 TERMINAL: frozenset[Status] = frozenset({"succeeded", "failed", "canceled", "expired"})
 
+SOLO_CHARACTERS = 50_000  # a job above this is split into shards
 DOCUMENTS_LIMIT = 1_000
+UPLOAD_ID = r"^[A-Za-z0-9_-]{22}$"
+UPLOAD_BYTES_LIMIT = 20_000_000
+UPLOAD_DOCUMENTS_LIMIT = 20_000
 DOCUMENT_ID_LIMIT = 128
 RICH_FEATURES_LIMIT = 5_000_000  # characters of a job that may ask for `tokens` or `noun_chunks`
 
@@ -59,10 +63,11 @@ class Document(Strict):
 
 
 class AnalyzeRequest(Strict):
-    """The body of `POST /analyze`: either `text` or `documents`, and what to find in them."""
+    """The body of `POST /analyze`: `text`, `documents` or an upload, and what to find in it."""
 
     text: Text | None = None
     documents: Annotated[tuple[Document, ...], Field(min_length=1, max_length=DOCUMENTS_LIMIT)] | None = None
+    upload_id: Annotated[str, StringConstraints(pattern=UPLOAD_ID)] | None = None
     features: Annotated[tuple[Feature, ...], Field(min_length=1)] = DEFAULT_FEATURES
 
     @field_validator("features")
@@ -83,21 +88,28 @@ class AnalyzeRequest(Strict):
 
     @model_validator(mode="after")
     def _one_source(self) -> AnalyzeRequest:
-        if (self.text is None) == (self.documents is None):
-            raise ValueError("Give exactly one of `text` and `documents`")
-        if not {"tokens", "noun_chunks"}.isdisjoint(self.features) and self.characters > RICH_FEATURES_LIMIT:
-            raise ValueError(f"`tokens` and `noun_chunks` take at most {RICH_FEATURES_LIMIT:,} characters")
+        if sum(source is not None for source in (self.text, self.documents, self.upload_id)) != 1:
+            raise ValueError("Give exactly one of `text`, `documents` and `upload_id`")
         return self
 
     @property
     def sources(self) -> tuple[Document, ...]:
-        """The documents of the job, whichever way they were given."""
-        return self.documents if self.documents is not None else (Document(text=self.text or ""),)
+        """The documents of the body, whichever way they were given; none when they were uploaded."""
+        if self.text is not None:
+            return (Document(text=self.text),)
+        return self.documents or ()
 
     @property
-    def characters(self) -> int:
-        """Unicode characters over all documents."""
-        return sum(len(document.text) for document in self.sources)
+    def is_rich(self) -> bool:
+        """Whether it asks for features whose results are many times the text."""
+        return not {"tokens", "noun_chunks"}.isdisjoint(self.features)
+
+
+class UploadRequest(Strict):
+    """The body of `POST /uploads`: what is going to be uploaded."""
+
+    content_type: Literal["text/plain", "application/x-ndjson"]
+    size: Annotated[int, Field(strict=True, ge=1, le=UPLOAD_BYTES_LIMIT, description="Bytes.")]
 
 
 class Model(Record):
@@ -133,6 +145,40 @@ class Metrics(Record):
     words: int | None = None
 
 
+class Upload(Record):
+    """An uploaded input, pinned to what it was when the job was submitted."""
+
+    key: str
+    etag: str
+    content_type: str
+
+
+class Split(Record):
+    """The item `part = split#<run>` of a big job: which of its shards are done."""
+
+    total: int
+    done: frozenset[int] = frozenset()
+    seen: int = 0  # how many were done when the janitor looked last
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every shard is done, so that they can be merged."""
+        return len(self.done) == self.total
+
+    @property
+    def missing(self) -> list[int]:
+        """The shards that are not done."""
+        return [shard for shard in range(self.total) if shard not in self.done]
+
+
+class DueItem(Record):
+    """An entry of the index `due`: an item for the janitor to look at."""
+
+    id: str
+    part: str
+    due_at: int
+
+
 class Job(Record):
     """The item `part = job`: small, because an update costs the whole item."""
 
@@ -145,19 +191,29 @@ class Job(Record):
     run: int = 1
     attempt: int = 0
     created_at: int
+    queued_at: int  # of this run; the first is queued when the job is created
     started_at: int | None = None
     completed_at: int | None = None
     deadline: int
     lease: int | None = None
+    owner: str | None = None
+    shards: int | None = None
     due_at: int | None = None
     due_slot: int | None = None
     expires_at: int
+    deleted_at: int | None = None
     input_key: str | None = None
+    upload: Upload | None = None
     result_part: str | None = None
     result_key: str | None = None
     progress: Progress = Progress()
     failure: Failure | None = None
     metrics: Metrics = Metrics()
+
+    @property
+    def lane(self) -> Literal["jobs", "solo"]:
+        """The lane that a new message about this job goes to."""
+        return "solo" if self.characters > SOLO_CHARACTERS or self.attempt else "jobs"
 
     @property
     def is_terminal(self) -> bool:
@@ -172,6 +228,7 @@ class Message(Record):
 
     job: str
     run: int = Field(ge=1)
+    shard: int | None = Field(default=None, ge=0)
 
 
 class WarmUp(Record):

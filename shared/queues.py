@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from shared import aws
+from shared.errors import Transient
 from shared.models import Message
+
+_BATCH_LIMIT = 10  # messages of one request
+_VISIBLE = "ApproximateNumberOfMessages"
 
 
 class Lane:
@@ -25,10 +31,36 @@ class Lane:
         with aws.translated("Queueing a message"):
             self._sqs.send_message(
                 QueueUrl=self._url,
-                MessageBody=message.model_dump_json(exclude_defaults=True),
+                MessageBody=_body(message),
                 MessageGroupId=client_id,
                 **({"DelaySeconds": delay_seconds} if delay_seconds else {}),
             )
+
+    def send_all(self, messages: Sequence[Message], *, client_id: str) -> None:
+        """Queue `messages`, ten to a request.
+
+        Raises:
+            Transient: when not all of them are known to be queued.
+        """
+        for start in range(0, len(messages), _BATCH_LIMIT):
+            entries = [
+                {"Id": str(number), "MessageBody": _body(message), "MessageGroupId": client_id}
+                for number, message in enumerate(messages[start : start + _BATCH_LIMIT])
+            ]
+            with aws.translated("Queueing messages"):
+                answer = self._sqs.send_message_batch(QueueUrl=self._url, Entries=entries)
+            if answer.get("Failed"):
+                raise Transient(f"Queueing messages: {len(answer['Failed'])} of {len(entries)} were refused")
+
+    def is_waiting(self) -> bool:
+        """Whether the lane seems to hold messages that nobody has received yet.
+
+        Raises:
+            Transient: when SQS is busy or away.
+        """
+        with aws.translated("Asking for a lane's length"):
+            answer = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=[_VISIBLE])
+        return int(answer["Attributes"][_VISIBLE]) > 0
 
     def postpone(self, receipt_handle: str, *, seconds: int) -> None:
         """Hide a received message for `seconds` from now, instead of the queue's whole visibility time-out.
@@ -44,3 +76,50 @@ class Lane:
     @cached_property
     def _sqs(self) -> Any:
         return aws.client("sqs")
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A message that a lane gave up."""
+
+    item_id: str
+    body: str
+    receipt_handle: str
+
+
+class DeadLetterQueue:
+    """The queue of a lane's dead letters."""
+
+    def __init__(self, url: str) -> None:
+        """Of the queue at `url`; the AWS client is built at first use."""
+        self._url = url
+
+    def receive(self) -> list[DeadLetter]:
+        """At most ten letters, hidden from others for the queue's visibility time-out.
+
+        Raises:
+            Transient: when SQS is busy or away.
+        """
+        with aws.translated("Receiving dead letters"):
+            answer = self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=_BATCH_LIMIT)
+        return [
+            DeadLetter(message["MessageId"], message["Body"], message["ReceiptHandle"])
+            for message in answer.get("Messages", [])
+        ]
+
+    def delete(self, letter: DeadLetter) -> None:
+        """Be done with `letter`.
+
+        Raises:
+            Transient: when it may come again.
+        """
+        with aws.translated("Deleting a dead letter"):
+            self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=letter.receipt_handle)
+
+    @cached_property
+    def _sqs(self) -> Any:
+        return aws.client("sqs")
+
+
+def _body(message: Message) -> str:
+    return message.model_dump_json(exclude_defaults=True)

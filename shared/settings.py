@@ -79,3 +79,14 @@ class WorkerSettings(Settings):
     model_key: str
     model_sha256: str = Field(pattern="^[0-9a-f]{64}$")
     model_size: int = Field(gt=0)
+
+
+class JanitorSettings(Settings):
+    """Function `janitor`."""
+
+    jobs_table: str
+    bucket: str
+    jobs_queue_url: str
+    solo_queue_url: str
+    jobs_dead_letter_queue_url: str
+    solo_dead_letter_queue_url: str

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import secrets
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
-from typing import Any
+from typing import IO, Any
 
 from pydantic import BaseModel
 
 from shared import aws
 from shared.blobs import Blobs
 from shared.errors import InputMissing, JobError
-from shared.models import Failure, Job, Message, Metrics, Progress
+from shared.models import DueItem, Failure, Job, Message, Metrics, Progress, Split, Status
 
 INLINE_LIMIT = 32 * 1024  # bytes, compressed
 ATTEMPTS_LIMIT = 5
@@ -28,30 +29,21 @@ LIFETIME_SECONDS = 7 * 24 * 3600
 DEADLINE_MS = 24 * 3600 * 1000
 
 _JSON = "application/json"
+_BATCH_GET_LIMIT = 100
+
+# The fence: what makes a claim this one and no other.
+_MINE = "#run = :my_run AND #attempt = :my_attempt AND #owner = :my_owner AND #status = :still"
 
 
 class JobStore:
-    """Jobs, their inputs and their results."""
+    """Jobs, their inputs, their shards and their results."""
 
     def __init__(self, table: str, blobs: Blobs) -> None:
         """Of the DynamoDB table `table`, with `blobs` for what is too big; the AWS client is built at first use."""
         self._table = table
         self._blobs = blobs
 
-    def create(self, job: Job, payload: bytes) -> None:
-        """Store the input, then the job: a job that is there has its input.
-
-        Raises:
-            Transient: when the job is not known to be stored.
-        """
-        compressed = zlib.compress(payload, level=3)
-        if len(compressed) <= INLINE_LIMIT:
-            self._put({"id": job.id, "part": "input", "body": compressed, "expires_at": job.expires_at})
-        else:
-            job = job.model_copy(update={"input_key": f"inputs/{job.id}"})
-            self._blobs.put(f"inputs/{job.id}", compressed, content_type="application/zlib")
-        due = {"due_at": job.created_at + FIRST_LOOK_MS, "due_slot": secrets.randbelow(DUE_SLOTS)}
-        self._put({**_plain(job), **due, "part": "job"})
+    # Reading
 
     def get(self, job_id: str, *, now: int) -> Job | None:
         """The job, read consistently; None when there is none, or its time is over at `now` (ms).
@@ -65,15 +57,16 @@ class JobStore:
         return Job.model_validate(item)
 
     def payload(self, job: Job) -> bytes:
-        """The input of `job`, as it was given to `create`.
+        """The input of `job`: what was given to `create`, or what was uploaded.
 
         Raises:
-            InputMissing: when it is gone.
+            InputMissing: when it is gone, or no longer what it was.
             Transient: when a service is busy or away.
         """
         try:
-            compressed = self._blobs.get(job.input_key) if job.input_key else self._body(job.id, "input")
-            return zlib.decompress(compressed)
+            if job.upload:
+                return self._blobs.get(job.upload.key, etag=job.upload.etag)
+            return zlib.decompress(self._blobs.get(job.input_key) if job.input_key else self._body(job.id, "input"))
         except (aws.Missing, zlib.error):
             raise InputMissing("The input of this job cannot be read back") from None
 
@@ -86,13 +79,48 @@ class JobStore:
         """
         return zlib.decompress(self._body(job.id, job.result_part or ""))
 
+    # Submitting
+
+    def create(self, job: Job, payload: bytes | None) -> None:
+        """Store the input, unless it was uploaded, and then the job: a job that is there has its input.
+
+        Raises:
+            Transient: when the job is not known to be stored.
+        """
+        if payload is not None:
+            job = job.model_copy(update={"input_key": self._put_body(job, "input", zlib.compress(payload, level=3))})
+        due = {"due_at": job.created_at + FIRST_LOOK_MS, "due_slot": secrets.randbelow(DUE_SLOTS)}
+        self._put({**_plain(job), **due, "part": "job"})
+
+    # Claiming
+
     def claim(self, message: Message, *, owner: str, now: int) -> Job | None:
-        """Take the job for `owner` until a lease from `now` (ms) runs out; None when it is not to be had.
+        """Take the job for `owner` until a lease from `now` (ms) runs out; None when it is not to be had, or split.
 
         Raises:
             Transient: when nobody knows; the same owner may ask again.
         """
-        may_be_claimed = "(#status = :queued OR (#status = :running AND #lease < :now))"
+        return self._claim(
+            message,
+            "(#status = :queued OR (#status = :running AND #lease < :now)) AND attribute_not_exists(#shards)",
+            owner=owner,
+            now=now,
+        )
+
+    def claim_merge(self, message: Message, *, owner: str, now: int) -> Job | None:
+        """Take a job whose shards are all done, to merge them; None when somebody else does.
+
+        Raises:
+            Transient: when nobody knows; the same owner may ask again.
+        """
+        return self._claim(
+            message,
+            "#status = :running AND attribute_exists(#shards) AND (attribute_not_exists(#lease) OR #lease < :now)",
+            owner=owner,
+            now=now,
+        )
+
+    def _claim(self, message: Message, may_be_claimed: str, *, owner: str, now: int) -> Job | None:
         update = aws.expression(
             {
                 "queued": "queued", "running": "running", "run": message.run, "limit": ATTEMPTS_LIMIT,
@@ -109,15 +137,74 @@ class JobStore:
             mine = failed.item is not None and failed.item.get("owner") == owner
             return Job.model_validate(failed.item) if mine else None
 
+    def extend(self, job: Job, *, now: int) -> bool:
+        """Prolong a claim's lease; False when it is no longer this claim's: canceled, or taken by another.
+
+        Raises:
+            Transient: when nobody knows.
+        """
+        return self._leave(job, "SET #lease = :lease", {"lease": now + LEASE_MS})
+
     def release(self, job: Job) -> bool:
         """Give a claimed job back to its lane; False when it is no longer this claim's.
 
         Raises:
             Transient: when nobody knows; the lease ends by itself.
         """
-        return self._leave(job, "SET #status = :queued REMOVE #lease, #owner", {"queued": "queued"})
+        # A split job has nothing to wait for in a lane: its shards go on.
+        status: Status = "running" if job.shards else "queued"
+        return self._leave(job, "SET #status = :status REMOVE #lease, #owner", {"status": status})
 
-    def succeed(self, job: Job, result: bytes, *, metrics: Metrics, now: int) -> bool:
+    # Shards
+
+    def split(self, job: Job, total: int, *, now: int) -> bool:
+        """Turn a claimed job into `total` shards and let go of it; False when it is no longer this claim's.
+
+        Raises:
+            Transient: when nobody knows; the lease ends by itself.
+        """
+        split = {"id": job.id, "part": f"split#{job.run}", "total": total, "seen": 0, "expires_at": job.expires_at}
+        absent = aws.expression({}, ConditionExpression="attribute_not_exists(#id)")
+        with suppress(aws.ConditionFailed):  # put by an earlier attempt of this run: it has the same shards
+            self._put(split, **absent)
+        change = "SET #shards = :shards, #due_at = :due_at REMOVE #lease, #owner"
+        return self._leave(job, change, {"shards": total, "due_at": now + FIRST_LOOK_MS})
+
+    def shard_done(self, job: Job, shard: int, outcome: bytes) -> Split:
+        """Store a shard's outcome, then record that it is done; the state of the split after that.
+
+        Raises:
+            Transient: when it is not known to be recorded.
+        """
+        self._blobs.put(_shard_key(job, shard), outcome, content_type=_JSON)
+        update = aws.expression({"shard": {shard}}, UpdateExpression="ADD #done :shard")
+        return Split.model_validate(self._update(job.id, update, part=f"split#{job.run}"))
+
+    def shard_outcomes(self, job: Job) -> Iterator[bytes]:
+        """The outcomes of all shards, in order, one at a time.
+
+        Raises:
+            InputMissing: when one is gone.
+            Transient: when S3 is busy or away.
+        """
+        try:
+            for shard in range(job.shards or 0):
+                yield self._blobs.get(_shard_key(job, shard))
+        except aws.Missing:
+            raise InputMissing("The outcome of a shard is gone") from None
+
+    def progress(self, job: Job) -> Split | None:
+        """How far the shards of `job` are; None when it has none.
+
+        Raises:
+            Transient: when DynamoDB is busy or away.
+        """
+        item = self._get(job.id, f"split#{job.run}") if job.shards else None
+        return Split.model_validate(item) if item else None
+
+    # Finishing
+
+    def succeed(self, job: Job, result: bytes | IO[bytes], *, metrics: Metrics, now: int) -> bool:
         """Store the result, then point the job at it; False when the job is no longer this claim's.
 
         The result is written first and under this attempt's own name: a loser's copy is never pointed at.
@@ -125,17 +212,20 @@ class JobStore:
         Raises:
             Transient: when nobody knows; the job stays claimed until its lease ends.
         """
+        pointer = self._put_result(job, result)
+        total = job.shards or job.progress.total
+        changes = {**pointer, "metrics": metrics, "progress": Progress(done=total, total=total)}
+        return self._leave(job, *_ending("succeeded", changes, now=now))
+
+    def _put_result(self, job: Job, result: bytes | IO[bytes]) -> dict[str, str]:
         name = f"{job.run}.{job.attempt}"
-        compressed = zlib.compress(result, level=3)
-        if len(compressed) <= INLINE_LIMIT:
-            pointer = {"result_part": f"result#{name}"}
-            part = pointer["result_part"]
-            self._put({"id": job.id, "part": part, "body": compressed, "expires_at": job.expires_at})
-        else:
-            pointer = {"result_key": f"results/{job.id}/{name}"}
-            self._blobs.put(pointer["result_key"], result, content_type=_JSON)
-        done = Progress(done=job.progress.total, total=job.progress.total)
-        return self._finish(job, {**pointer, "status": "succeeded", "metrics": metrics, "progress": done}, now=now)
+        if isinstance(result, bytes):
+            compressed = zlib.compress(result, level=3)
+            if len(compressed) <= INLINE_LIMIT:
+                self._put_body(job, f"result#{name}", compressed)
+                return {"result_part": f"result#{name}"}
+        self._blobs.put(f"results/{job.id}/{name}", result, content_type=_JSON)
+        return {"result_key": f"results/{job.id}/{name}"}
 
     def fail(self, job: Job, error: JobError, *, metrics: Metrics, now: int) -> bool:
         """End a claimed job as failed; False when it is no longer this claim's.
@@ -143,42 +233,180 @@ class JobStore:
         Raises:
             Transient: when nobody knows; the job stays claimed until its lease ends.
         """
-        failure = Failure(code=error.code, title=error.title, detail=str(error), retryable=error.retryable)
-        return self._finish(job, {"status": "failed", "failure": failure, "metrics": metrics}, now=now)
+        return self._leave(job, *_ending("failed", {"failure": _failure(error), "metrics": metrics}, now=now))
 
-    def _finish(self, job: Job, changes: Mapping[str, Any], *, now: int) -> bool:
-        values = {name: _plain(value) if isinstance(value, BaseModel) else value for name, value in changes.items()}
-        values["completed_at"] = now
+    # What clients do
+
+    def cancel(self, job: Job, *, now: int) -> bool:
+        """End an open job at once; False when its run is over. Whoever holds it learns at its next heartbeat.
+
+        Raises:
+            Transient: when nobody knows.
+        """
+        change, values = _ending("canceled", {}, now=now)
+        condition = "#run = :my_run AND (#status = :queued OR #status = :still)"
+        mine = {"my_run": job.run, "queued": "queued", "still": "running"}
+        return self._try(
+            job, aws.expression({**values, **mine}, UpdateExpression=change, ConditionExpression=condition)
+        )
+
+    def retry(self, job: Job, *, now: int) -> Job | None:
+        """Begin the next run of a job that did not succeed; None when it is open, has succeeded or is deleted.
+
+        Raises:
+            Transient: when nobody knows.
+        """
+        values = {
+            "status": "queued", "run": job.run + 1, "attempt": 0, "queued_at": now, "due_at": now + FIRST_LOOK_MS,
+            "due_slot": secrets.randbelow(DUE_SLOTS), "deadline": min(now + DEADLINE_MS, job.expires_at * 1000),
+            "progress": _plain(Progress()), "metrics": _plain(Metrics()),
+        }  # fmt: skip
         assignments = ", ".join(f"#{name} = :{name}" for name in values)
-        return self._leave(job, f"SET {assignments} REMOVE #lease, #owner, #due_at, #due_slot", values)
+        unsuccessful = {"failed": "failed", "canceled": "canceled", "expired": "expired", "my_run": job.run}
+        update = aws.expression(
+            {**values, **unsuccessful},
+            UpdateExpression=f"SET {assignments} REMOVE #completed_at, #started_at, #failure, #shards",
+            ConditionExpression="#run = :my_run AND #status IN (:failed, :canceled, :expired) "
+            "AND attribute_not_exists(#deleted_at)",
+        )
+        try:
+            return Job.model_validate(self._update(job.id, update))
+        except aws.ConditionFailed:
+            return None
+
+    def delete(self, job: Job, *, now: int) -> None:
+        """Leave a tombstone and purge the rest. May be called again, as after a death in between.
+
+        Raises:
+            Transient: when something may be left; the same call deletes the rest.
+        """
+        if not job.is_terminal:
+            self.cancel(job, now=now)
+        update = aws.expression(
+            {"now": now},
+            UpdateExpression="SET #deleted_at = if_not_exists(#deleted_at, :now) "
+            "REMOVE #due_at, #due_slot, #result_part, #result_key, #input_key, #failure, #metrics",
+            ConditionExpression="attribute_exists(#id)",
+        )
+        self._update(job.id, update)
+        for part in self._parts(job.id):
+            with aws.translated(f"Deleting {part} of job {job.id}"):
+                self._dynamodb.delete_item(TableName=self._table, Key=aws.to_item({"id": job.id, "part": part}))
+        for prefix in (f"inputs/{job.id}", f"results/{job.id}/", *([job.upload.key] if job.upload else [])):
+            self._blobs.delete_below(prefix)
+
+    def _parts(self, job_id: str) -> list[str]:
+        query = aws.expression({"id": job_id}, KeyConditionExpression="#id = :id", ProjectionExpression="#part")
+        with aws.translated(f"Listing job {job_id}"):
+            pages = self._dynamodb.get_paginator("query").paginate(TableName=self._table, **query)
+            parts = [aws.from_item(item)["part"] for page in pages for item in page["Items"]]
+        return [part for part in parts if part != "job"]
+
+    # What the janitor does
+
+    def due(self, slot: int, *, now: int, limit: int) -> list[DueItem]:
+        """At most `limit` of the items in `slot` that are due at `now` (ms), the longest due first.
+
+        Raises:
+            Transient: when DynamoDB is busy or away.
+        """
+        query = aws.expression(
+            {"due_slot": slot, "now": now}, KeyConditionExpression="#due_slot = :due_slot AND #due_at <= :now"
+        )
+        with aws.translated("Looking for what is due"):
+            answer = self._dynamodb.query(TableName=self._table, IndexName="due", Limit=limit, **query)
+        return [DueItem.model_validate(aws.from_item(item)) for item in answer["Items"]]
+
+    def jobs_of(self, items: Sequence[DueItem]) -> dict[str, Job]:
+        """The jobs of due items, by id, read consistently; those that are gone are missing.
+
+        Raises:
+            Transient: when DynamoDB is busy or away.
+        """
+        found: dict[str, Job] = {}
+        for start in range(0, len(items), _BATCH_GET_LIMIT):
+            keys = [aws.to_item({"id": item.id, "part": "job"}) for item in items[start : start + _BATCH_GET_LIMIT]]
+            while keys:
+                with aws.translated("Reading due jobs"):
+                    request = {self._table: {"Keys": keys, "ConsistentRead": True}}
+                    answer = self._dynamodb.batch_get_item(RequestItems=request)
+                jobs = [Job.model_validate(aws.from_item(item)) for item in answer["Responses"][self._table]]
+                found.update({job.id: job for job in jobs})
+                keys = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
+        return found
+
+    def look_again(self, job: Job, *, due_at: int | None) -> bool:
+        """Be due again at `due_at` (ms), or never; False when somebody else has changed the job meanwhile.
+
+        Raises:
+            Transient: when nobody knows.
+        """
+        change = "SET #due_at = :next" if due_at is not None else "REMOVE #due_at, #due_slot"
+        return self._as_read(job, change, {"next": due_at})
+
+    def look_again_at_split(self, job: Job, split: Split, *, due_at: int, again: bool) -> bool:
+        """As `look_again`, and note how far the shards are; `again` counts as an attempt.
+
+        Raises:
+            Transient: when nobody knows.
+        """
+        change = "SET #due_at = :next" + (", #attempt = #attempt + :one" if again else "")
+        if not self._as_read(job, change, {"next": due_at, "one": 1}):
+            return False
+        seen = aws.expression({"seen": len(split.done)}, UpdateExpression="SET #seen = :seen")
+        self._update(job.id, seen, part=f"split#{job.run}")
+        return True
+
+    def end(self, job: Job, status: Status, *, error: JobError | None = None, now: int) -> bool:
+        """End an open job from outside, whoever holds it; False when it has changed since it was read.
+
+        Raises:
+            Transient: when nobody knows.
+        """
+        change, values = _ending(status, {"failure": _failure(error)} if error else {}, now=now)
+        return self._as_read(job, change, values)
+
+    def _as_read(self, job: Job, change: str, values: Mapping[str, Any]) -> bool:
+        """Apply `change` only while the job is as it was read, as far as others change it."""
+        condition = "#run = :was_run AND #attempt = :was_attempt AND #status = :was_status AND #due_at = :was_due_at"
+        was = {"was_run": job.run, "was_attempt": job.attempt, "was_status": job.status, "was_due_at": job.due_at}
+        return self._try(job, aws.expression({**values, **was}, UpdateExpression=change, ConditionExpression=condition))
 
     def _leave(self, job: Job, change: str, values: Mapping[str, Any]) -> bool:
         """Apply `change` under the fence: only while the job is still this very claim's."""
-        update = aws.expression(
-            {**values, "my_run": job.run, "my_attempt": job.attempt, "still": "running"},
-            UpdateExpression=change,
-            ConditionExpression="#run = :my_run AND #attempt = :my_attempt AND #status = :still",
-        )
+        mine = {"my_run": job.run, "my_attempt": job.attempt, "my_owner": job.owner, "still": "running"}
+        return self._try(job, aws.expression({**values, **mine}, UpdateExpression=change, ConditionExpression=_MINE))
+
+    def _try(self, job: Job, update: Mapping[str, Any]) -> bool:
         try:
             self._update(job.id, update)
         except aws.ConditionFailed as failed:
-            return _is_already(failed.item, job, values)
+            return _is_already(failed.item, job, update["ExpressionAttributeValues"])
         return True
 
-    def _update(self, job_id: str, update: Mapping[str, Any]) -> dict[str, Any]:
-        with aws.translated(f"Updating job {job_id}"):
+    def _update(self, job_id: str, update: Mapping[str, Any], *, part: str = "job") -> dict[str, Any]:
+        with aws.translated(f"Updating {part} of job {job_id}"):
             answer = self._dynamodb.update_item(
                 TableName=self._table,
-                Key=aws.to_item({"id": job_id, "part": "job"}),
+                Key=aws.to_item({"id": job_id, "part": part}),
                 ReturnValues="ALL_NEW",
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 **update,
             )
         return aws.from_item(answer["Attributes"])
 
-    def _put(self, values: Mapping[str, Any]) -> None:
+    def _put(self, values: Mapping[str, Any], **condition: Any) -> None:
         with aws.translated(f"Storing {values['part']} of job {values['id']}"):
-            self._dynamodb.put_item(TableName=self._table, Item=aws.to_item(values))
+            self._dynamodb.put_item(TableName=self._table, Item=aws.to_item(values), **condition)
+
+    def _put_body(self, job: Job, part: str, compressed: bytes) -> str | None:
+        """Store `compressed` as an item, or as an object whose key is returned when it is too big for one."""
+        if len(compressed) <= INLINE_LIMIT:
+            self._put({"id": job.id, "part": part, "body": compressed, "expires_at": job.expires_at})
+            return None
+        key = f"{part}s/{job.id}"
+        self._blobs.put(key, compressed, content_type="application/zlib")
+        return key
 
     def _get(self, job_id: str, part: str) -> dict[str, Any] | None:
         key = aws.to_item({"id": job_id, "part": part})
@@ -202,8 +430,25 @@ def _plain(model: BaseModel) -> dict[str, Any]:
     return model.model_dump(mode="json", exclude_none=True)
 
 
+def _failure(error: JobError) -> Failure:
+    return Failure(code=error.code, title=error.title, detail=str(error), retryable=error.retryable)
+
+
+def _shard_key(job: Job, shard: int) -> str:
+    return f"results/{job.id}/shards/{job.run}/{shard}"
+
+
+def _ending(status: Status, changes: Mapping[str, Any], *, now: int) -> tuple[str, dict[str, Any]]:
+    """The update that ends a job: nobody holds it any more, and nobody need look at it again."""
+    values = {name: _plain(value) if isinstance(value, BaseModel) else value for name, value in changes.items()}
+    values |= {"status": status, "completed_at": now}
+    assignments = ", ".join(f"#{name} = :{name}" for name in values)
+    return f"SET {assignments} REMOVE #lease, #owner, #due_at, #due_slot", values
+
+
 def _is_already(found: Mapping[str, Any] | None, job: Job, values: Mapping[str, Any]) -> bool:
-    """Whether this very write was executed before, and only its answer was lost."""
-    if found is None or found["run"] != job.run or found["attempt"] != job.attempt:
+    """Whether this very ending was written before, and only its answer was lost."""
+    if found is None or ":completed_at" not in values:
         return False
-    return "completed_at" in values and found.get("completed_at") == values["completed_at"]
+    written = aws.from_item({"completed_at": values[":completed_at"]})["completed_at"]
+    return (found["run"], found["attempt"], found.get("completed_at")) == (job.run, job.attempt, written)

@@ -5,7 +5,11 @@ locals {
     "GET /.well-known/jwks.json"                  = "auth"
     "GET /.well-known/oauth-authorization-server" = "auth"
     "POST /analyze"                               = "submit"
+    "POST /uploads"                               = "submit"
     "GET /jobs/{id}"                              = "submit"
+    "DELETE /jobs/{id}"                           = "submit"
+    "POST /jobs/{id}/cancel"                      = "submit"
+    "POST /jobs/{id}/retry"                       = "submit"
     "$default"                                    = "submit"
   }
 

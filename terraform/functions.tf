@@ -36,6 +36,15 @@ locals {
     MODEL_SIZE     = tostring(local.model.size)
   }
 
+  janitor_settings = {
+    JOBS_TABLE                 = aws_dynamodb_table.jobs.name
+    BUCKET                     = aws_s3_bucket.main.id
+    JOBS_QUEUE_URL             = aws_sqs_queue.lane["jobs"].id
+    SOLO_QUEUE_URL             = aws_sqs_queue.lane["solo"].id
+    JOBS_DEAD_LETTER_QUEUE_URL = aws_sqs_queue.dead_letter["jobs"].id
+    SOLO_DEAD_LETTER_QUEUE_URL = aws_sqs_queue.dead_letter["solo"].id
+  }
+
   # The artifact and what is unpacked from it are in /tmp at the same time, with some room.
   worker_storage_mb = max(512, ceil(local.model.size * 2.5 / 1048576))
 
@@ -46,6 +55,9 @@ locals {
 
   jobs_table_arn = aws_dynamodb_table.jobs.arn
   lane_arns      = [for queue in aws_sqs_queue.lane : queue.arn]
+
+  # AWS authorizes a batch as SendMessage; the local cloud asks for the name of the call.
+  send_messages = ["sqs:SendMessage", "sqs:SendMessageBatch"]
 }
 
 resource "aws_lambda_layer_version" "main" {
@@ -131,7 +143,7 @@ module "submit" {
     {
       Sid      = "Jobs"
       Effect   = "Allow"
-      Action   = ["dynamodb:GetItem", "dynamodb:PutItem"]
+      Action   = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:Query"]
       Resource = [local.jobs_table_arn]
     },
     {
@@ -147,11 +159,30 @@ module "submit" {
       Resource = ["${aws_s3_bucket.main.arn}/inputs/*"]
     },
     {
-      # By the URLs that it signs.
+      # By the URLs that it signs; and to pin what was uploaded.
+      Sid      = "Uploads"
+      Effect   = "Allow"
+      Action   = ["s3:GetObject", "s3:PutObject"]
+      Resource = ["${aws_s3_bucket.main.arn}/uploads/*"]
+    },
+    {
       Sid      = "ReadResults"
       Effect   = "Allow"
       Action   = ["s3:GetObject"]
       Resource = ["${aws_s3_bucket.main.arn}/results/*"]
+    },
+    {
+      Sid      = "PurgeDeletedJobs"
+      Effect   = "Allow"
+      Action   = ["s3:DeleteObject"]
+      Resource = [for prefix in ["inputs", "uploads", "results"] : "${aws_s3_bucket.main.arn}/${prefix}/*"]
+    },
+    {
+      Sid       = "FindWhatToPurge"
+      Effect    = "Allow"
+      Action    = ["s3:ListBucket"]
+      Resource  = [aws_s3_bucket.main.arn]
+      Condition = { StringLike = { "s3:prefix" = ["inputs/*", "uploads/*", "results/*"] } }
     },
     local.use_data_key,
   ]
@@ -187,16 +218,67 @@ module "worker" {
       Resource = local.lane_arns
     },
     {
+      Sid      = "QueueShards"
+      Effect   = "Allow"
+      Action   = local.send_messages
+      Resource = [aws_sqs_queue.lane["solo"].arn]
+    },
+    {
       Sid      = "ReadModelAndInputs"
       Effect   = "Allow"
       Action   = ["s3:GetObject"]
-      Resource = ["${aws_s3_bucket.main.arn}/models/*", "${aws_s3_bucket.main.arn}/inputs/*"]
+      Resource = [for prefix in ["models", "inputs", "uploads"] : "${aws_s3_bucket.main.arn}/${prefix}/*"]
     },
     {
-      Sid      = "StoreResults"
+      # Results, and the outcomes of shards that become one.
+      Sid      = "Results"
       Effect   = "Allow"
-      Action   = ["s3:PutObject"]
+      Action   = ["s3:GetObject", "s3:PutObject"]
       Resource = ["${aws_s3_bucket.main.arn}/results/*"]
+    },
+    local.use_data_key,
+  ]
+}
+
+module "janitor" {
+  source = "./modules/function"
+
+  name               = "janitor"
+  prefix             = local.prefix
+  runtime            = var.runtime
+  architecture       = var.architecture
+  memory_mb          = 512
+  timeout_seconds    = 55 # a tick is over before the next begins
+  bucket             = aws_s3_bucket.main.id
+  artifact           = local.code.janitor
+  layers             = [aws_lambda_layer_version.main["api"].arn]
+  environment        = merge(local.powertools, local.janitor_settings)
+  log_retention_days = var.log_retention_days
+
+  statements = [
+    {
+      Sid      = "Jobs"
+      Effect   = "Allow"
+      Action   = ["dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:UpdateItem"]
+      Resource = [local.jobs_table_arn]
+    },
+    {
+      Sid      = "WhatIsDue"
+      Effect   = "Allow"
+      Action   = ["dynamodb:Query"]
+      Resource = ["${local.jobs_table_arn}/index/due"]
+    },
+    {
+      Sid      = "QueueAgain"
+      Effect   = "Allow"
+      Action   = concat(local.send_messages, ["sqs:GetQueueAttributes"])
+      Resource = local.lane_arns
+    },
+    {
+      Sid      = "DrainDeadLetters"
+      Effect   = "Allow"
+      Action   = ["sqs:ReceiveMessage", "sqs:DeleteMessage"]
+      Resource = [for queue in aws_sqs_queue.dead_letter : queue.arn]
     },
     local.use_data_key,
   ]

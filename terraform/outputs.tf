@@ -51,9 +51,10 @@ output "data_key_arn" {
 output "log_groups" {
   description = "Log groups, by function; `api` has the access logs."
   value = {
-    api    = aws_cloudwatch_log_group.api.name
-    auth   = module.auth.log_group
-    submit = module.submit.log_group
-    worker = module.worker.log_group
+    api     = aws_cloudwatch_log_group.api.name
+    auth    = module.auth.log_group
+    submit  = module.submit.log_group
+    worker  = module.worker.log_group
+    janitor = module.janitor.log_group
   }
 }

@@ -50,7 +50,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "main" {
 
   # A job's items expire after 7 days; its objects a day later, so that no pointer leads nowhere.
   dynamic "rule" {
-    for_each = toset(["inputs/", "results/"])
+    for_each = toset(["inputs/", "results/", "uploads/"])
 
     content {
       id     = "expire-${trimsuffix(rule.value, "/")}"

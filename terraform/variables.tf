@@ -155,3 +155,14 @@ variable "log_retention_days" {
     error_message = "CloudWatch Logs keeps logs for 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731 or more days of its list."
   }
 }
+
+variable "alarm_topic_arns" {
+  type        = list(string)
+  description = "SNS topics that alarms are sent to."
+  default     = []
+
+  validation {
+    condition     = alltrue([for arn in var.alarm_topic_arns : startswith(arn, "arn:")])
+    error_message = "A topic is named by its ARN."
+  }
+}

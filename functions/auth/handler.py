@@ -13,6 +13,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from functions.auth.grants import Grants
 from shared import http
 from shared.clients import ClientTable
+from shared.clock import now_ms
 from shared.errors import (
     MalformedBody,
     OAuthError,
@@ -52,7 +53,7 @@ def _grants() -> Grants:
 
 
 def _warm_up(settings: AuthSettings, rounds: Rounds, pings: Pings) -> Warmth:
-    now = time.time_ns() // 1_000_000
+    now = now_ms()
     if not settings.warm_up_environments:
         return rounds.latest(settings.worker_version).warmth(now)
     cooldown_ms = settings.warm_up_cooldown_seconds * 1000

@@ -31,7 +31,7 @@ from shared.errors import (
     UnsupportedMediaType,
 )
 from shared.log import logger
-from shared.models import AnalyzeRequest, Job, Model
+from shared.models import AnalyzeRequest, Job, Model, UploadRequest
 from shared.queues import Lane
 from shared.settings import SubmitSettings
 from shared.store import JobStore
@@ -40,7 +40,8 @@ from shared.tokens import Principal, Verifier
 BODY_LIMIT = 2_500_000  # bytes; its escaped copy must fit Lambda's 6 MB event
 WAIT_LIMIT_SECONDS = 25
 RETRY_AFTER_SECONDS = 1
-PROTECTED = {"analyze", "jobs"}  # first segments of the paths that need a token
+PROTECTED = {"analyze", "jobs", "uploads"}  # first segments of the paths that need a token
+WITH_BODY = {"/analyze", "/uploads"}
 ERRORS_SHOWN = 20
 POINTER_STEP_SHOWN = 100  # characters; a name in the body may be as long as the body
 
@@ -89,7 +90,7 @@ def _service() -> JobService:
         jobs=JobStore(settings.jobs_table, blobs),
         lane=Lane(settings.jobs_queue_url),
         solo=Lane(settings.solo_queue_url),
-        results=blobs,
+        objects=blobs,
         model=Model(name=settings.model_name, version=settings.model_version),
         base_url=settings.public_url,
     )
@@ -114,6 +115,32 @@ def get_job(
 ) -> Response[str]:
     """The job, with its result when it has one."""
     return _answer(200, _service().get(_client_id(), job_id, wait_seconds=wait))
+
+
+@app.post("/jobs/<job_id>/cancel")
+def cancel_job(job_id: Annotated[str, Path()]) -> Response[str]:
+    """End an open job at once."""
+    return _answer(200, _service().cancel(_client_id(), job_id))
+
+
+@app.post("/jobs/<job_id>/retry", status_code=202)
+def retry_job(job_id: Annotated[str, Path()]) -> Response[str]:
+    """Begin the next run of a job that failed, was canceled or expired."""
+    return _answer(202, _service().retry(_client_id(), job_id))
+
+
+@app.delete("/jobs/<job_id>", status_code=204)
+def delete_job(job_id: Annotated[str, Path()]) -> Response[str]:
+    """Delete a job with its input and its result."""
+    _service().delete(_client_id(), job_id)
+    return Response(status_code=204, body="")
+
+
+@app.post("/uploads", status_code=201)
+def announce_upload(request: Annotated[UploadRequest, Body()]) -> Response[str]:
+    """Get a URL to upload a text or NDJSON file to, up to 20 MB."""
+    announced = _service().announce_upload(_client_id(), request)
+    return Response(status_code=201, content_type=http.JSON, body=json.dumps(announced))
 
 
 def _answer(status: int, job: Job, headers: dict[str, str] | None = None) -> Response[str]:
@@ -176,7 +203,7 @@ def _admit(event: http.Event) -> Principal | None:
         return None
     principal = _verifier().authenticate(event["headers"].get("authorization"))
     principal.require("jobs:read" if method in {"GET", "HEAD"} else "jobs:write")
-    if method == "POST" and path == "/analyze":
+    if method == "POST" and path in WITH_BODY:
         _check_body(event)
     return principal
 

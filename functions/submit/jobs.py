@@ -1,8 +1,9 @@
-"""What the API does with jobs: submit and get; every call is for one client and sees that client's jobs only."""
+"""What the API does with jobs; every call is for one client and sees that client's jobs only."""
 
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,13 +13,25 @@ from typing import Any, Protocol
 from pydantic_core import to_json
 
 from shared import aws
-from shared.errors import NotFound, Transient
+from shared.clock import now_ms
+from shared.errors import Conflict, Gone, InvalidRequest, NotFound, Transient
 from shared.log import logger
-from shared.models import AnalyzeRequest, Job, Message, Model, new_job_id
+from shared.models import (
+    RICH_FEATURES_LIMIT,
+    AnalyzeRequest,
+    Job,
+    Message,
+    Model,
+    Progress,
+    Split,
+    Upload,
+    UploadRequest,
+    new_job_id,
+)
 from shared.store import DEADLINE_MS, LIFETIME_SECONDS
 
 RESULT_URL_SECONDS = 900
-SOLO_CHARACTERS = 50_000  # a job above this goes to the lane `solo`
+UPLOAD_URL_SECONDS = 900
 POLL_FIRST_SECONDS = 0.04
 POLL_LAST_SECONDS = 0.5
 
@@ -26,7 +39,7 @@ POLL_LAST_SECONDS = 0.5
 class Jobs(Protocol):
     """Where jobs are kept."""
 
-    def create(self, job: Job, payload: bytes) -> None:
+    def create(self, job: Job, payload: bytes | None) -> None:
         """Store the input, then the job."""
 
     def get(self, job_id: str, *, now: int) -> Job | None:
@@ -34,6 +47,18 @@ class Jobs(Protocol):
 
     def result(self, job: Job) -> bytes:
         """The result kept beside the job, as JSON."""
+
+    def progress(self, job: Job) -> Split | None:
+        """How far the job's shards are."""
+
+    def cancel(self, job: Job, *, now: int) -> bool:
+        """End an open job; False when its run is over."""
+
+    def retry(self, job: Job, *, now: int) -> Job | None:
+        """Begin the next run; None when that makes no sense."""
+
+    def delete(self, job: Job, *, now: int) -> None:
+        """Leave a tombstone and purge the rest."""
 
 
 class Lane(Protocol):
@@ -43,15 +68,17 @@ class Lane(Protocol):
         """Queue a message."""
 
 
-class Results(Protocol):
-    """Where big results are."""
+class Objects(Protocol):
+    """Where uploads and big results are."""
+
+    def presigned_put(self, key: str, *, content_type: str, size: int, seconds: int) -> tuple[str, dict[str, str]]:
+        """A URL that writes `key` once, and the headers to send."""
+
+    def head(self, key: str) -> tuple[str, str, int]:
+        """ETag, content type and size of what is at `key`."""
 
     def presigned_get(self, key: str, *, seconds: int) -> str:
         """A URL that reads `key` for `seconds`."""
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True)
@@ -61,10 +88,10 @@ class JobService:
     jobs: Jobs
     lane: Lane
     solo: Lane
-    results: Results
+    objects: Objects
     model: Model
     base_url: str
-    now: Callable[[], int] = _now
+    now: Callable[[], int] = now_ms
     sleep: Callable[[float], None] = time.sleep
 
     def submit(self, client_id: str, request: AnalyzeRequest) -> Job:
@@ -74,21 +101,72 @@ class JobService:
             Transient: when the job is not known to be stored; the client may submit again.
         """
         job = self._new_job(client_id, request)
-        self.jobs.create(job, to_json({"documents": [document.model_dump() for document in request.sources]}))
-        lane = self.solo if request.characters > SOLO_CHARACTERS else self.lane
+        documents = [document.model_dump() for document in request.sources]
+        self.jobs.create(job, to_json({"documents": documents}) if documents else None)
+        self._queue(job)
+        logger.info("Job queued", job=job.id, characters=job.characters)
+        return job
+
+    def _queue(self, job: Job) -> None:
+        lane = self.solo if job.lane == "solo" else self.lane
         try:
-            lane.send(Message(job=job.id, run=job.run), client_id=client_id)
+            lane.send(Message(job=job.id, run=job.run), client_id=job.client_id)
         except Transient as error:
             # The job is stored, so it is accepted: the janitor queues what no message was sent for.
             logger.warning("Job stored but not queued", job=job.id, reason=str(error))
-        logger.info("Job queued", job=job.id, characters=job.characters)
-        return job
+
+    def announce_upload(self, client_id: str, request: UploadRequest) -> dict[str, Any]:
+        """Where and how to upload what `request` announces."""
+        upload_id = secrets.token_urlsafe(16)
+        url, headers = self.objects.presigned_put(
+            _upload_key(client_id, upload_id),
+            content_type=request.content_type,
+            size=request.size,
+            seconds=UPLOAD_URL_SECONDS,
+        )
+        expires_at = _time(self.now() + UPLOAD_URL_SECONDS * 1000)
+        return {"upload_id": upload_id, "method": "PUT", "url": url, "headers": headers, "expires_at": expires_at}
+
+    def cancel(self, client_id: str, job_id: str) -> Job:
+        """End an open job at once.
+
+        Raises:
+            Conflict: when its run is over.
+            NotFound, Gone, Transient: as `get`.
+        """
+        job = self.get(client_id, job_id)
+        if not self.jobs.cancel(job, now=self.now()):
+            raise Conflict(f"The job has {self.get(client_id, job_id).status}")
+        return self.get(client_id, job_id)
+
+    def retry(self, client_id: str, job_id: str) -> Job:
+        """Begin the job's next run.
+
+        Raises:
+            Conflict: when it is open or has succeeded.
+            NotFound, Gone, Transient: as `get`.
+        """
+        job = self.get(client_id, job_id)
+        again = self.jobs.retry(job, now=self.now())
+        if again is None:
+            raise Conflict(f"The job is {job.status}; failed, canceled and expired ones can be retried")
+        self._queue(again)
+        return again
+
+    def delete(self, client_id: str, job_id: str) -> None:
+        """Delete the job, its input and its result; it is canceled first if it is open.
+
+        Raises:
+            NotFound, Gone, Transient: as `get`.
+        """
+        self.jobs.delete(self.get(client_id, job_id), now=self.now())
 
     def get(self, client_id: str, job_id: str, *, wait_seconds: float = 0) -> Job:
         """The client's job, as soon as it is terminal but after at most `wait_seconds`.
 
         Raises:
             NotFound: when there is no such job, or it is another client's.
+            Gone: when it was deleted.
             Transient: when the store is busy or away.
         """
         until = self.now() + int(wait_seconds * 1000)
@@ -98,6 +176,8 @@ class JobService:
             job = self.jobs.get(job_id, now=now)
             if job is None or job.client_id != client_id:
                 raise NotFound("There is no such job")
+            if job.deleted_at is not None:
+                raise Gone("The job was deleted")
             if job.is_terminal or now >= until:
                 return job
             self.sleep(min(pause, (until - now) / 1000))
@@ -121,16 +201,24 @@ class JobService:
             "attempt": job.attempt,
             "model": job.model.model_dump(),
             "features": job.features,
-            "progress": job.progress.model_dump(),
+            "progress": self._progress(job).model_dump(),
             "error": job.failure.model_dump() if job.failure else None,
             "metrics": job.metrics.model_dump(exclude_none=True),
-            "links": {"self": f"{self.base_url}/jobs/{job.id}"},
+            "links": {
+                "self": f"{self.base_url}/jobs/{job.id}",
+                "cancel": f"{self.base_url}/jobs/{job.id}/cancel",
+                "retry": f"{self.base_url}/jobs/{job.id}/retry",
+            },
         }
         return {name: value for name, value in {**shown, **self._result(job)}.items() if value is not None}
 
+    def _progress(self, job: Job) -> Progress:
+        split = None if job.is_terminal else self.jobs.progress(job)
+        return Progress(done=len(split.done), total=split.total) if split else job.progress
+
     def _result(self, job: Job) -> dict[str, Any]:
         if job.result_key:
-            return {"result_url": self.results.presigned_get(job.result_key, seconds=RESULT_URL_SECONDS)}
+            return {"result_url": self.objects.presigned_get(job.result_key, seconds=RESULT_URL_SECONDS)}
         if not job.result_part:
             return {}
         try:
@@ -140,16 +228,41 @@ class JobService:
 
     def _new_job(self, client_id: str, request: AnalyzeRequest) -> Job:
         now = self.now()
+        upload, characters = self._measured(client_id, request)
+        if request.is_rich and characters > RICH_FEATURES_LIMIT:
+            detail = f"`tokens` and `noun_chunks` take at most {RICH_FEATURES_LIMIT:,} characters"
+            raise _invalid("#/features", detail)
         return Job(
             id=new_job_id(now),
             client_id=client_id,
             features=request.features,
             model=self.model,
-            characters=request.characters,
+            characters=characters,
+            upload=upload,
             created_at=now,
+            queued_at=now,
             deadline=now + DEADLINE_MS,
             expires_at=now // 1000 + LIFETIME_SECONDS,
         )
+
+    def _measured(self, client_id: str, request: AnalyzeRequest) -> tuple[Upload | None, int]:
+        """The pinned upload, if there is one, and the job's size; an upload's bytes bound its characters."""
+        if request.upload_id is None:
+            return None, sum(len(document.text) for document in request.sources)
+        key = _upload_key(client_id, request.upload_id)
+        try:
+            etag, content_type, size = self.objects.head(key)
+        except aws.Missing:
+            raise _invalid("#/upload_id", "There is no such upload, or it was not made yet") from None
+        return Upload(key=key, etag=etag, content_type=content_type), size
+
+
+def _invalid(pointer: str, detail: str) -> InvalidRequest:
+    return InvalidRequest(detail, errors=[{"pointer": pointer, "detail": detail}])
+
+
+def _upload_key(client_id: str, upload_id: str) -> str:
+    return f"uploads/{client_id}/{upload_id}"
 
 
 def _time(milliseconds: int | None) -> str | None:

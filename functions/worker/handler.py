@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import ValidationError
 
-from functions.worker.jobs import Received, Worker, now_ms
+from functions.worker.jobs import Received, Worker
 from functions.worker.model import Artifact, ModelCache
 from shared.blobs import Blobs
+from shared.clock import now_ms
 from shared.log import logger
 from shared.models import Message, WarmUp
 from shared.queues import Lane
@@ -48,7 +49,7 @@ def _lanes() -> dict[str, Lane]:
 @cache
 def _worker() -> Worker:
     settings = _settings()
-    return Worker(JobStore(settings.jobs_table, Blobs(settings.bucket)), _load)
+    return Worker(JobStore(settings.jobs_table, Blobs(settings.bucket)), Lane(settings.solo_queue_url), _load)
 
 
 @cache

@@ -1,22 +1,33 @@
-"""Claim → run → store → finish: what the worker does with a batch of messages."""
+"""Claim → run → store → finish: what the worker does with a batch of messages.
+
+A message says "look at this job". What there is to do about it is one of three kinds of work:
+
+- a job within the bounds of a shard: run the model over it, store the result, finish;
+- a bigger one: split it, queue its shards, let go of it; or, when all shards are done, merge them;
+- a shard: run the model over it, store the outcome. It needs no lease: run twice, it costs time only.
+"""
 
 from __future__ import annotations
 
-import json
 import random
 import secrets
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from io import BytesIO
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
-from functions.worker.shards import SLICE_CHARACTERS, merged, slices
-from shared.errors import AttemptsExhausted, InputMissing, JobError, ModelError, ModelFailed, Transient
+from functions.worker.inputs import Input, read_input
+from functions.worker.leases import BEAT_SECONDS, Leases
+from functions.worker.shards import SHARD_CHARACTERS, Merger, Piece, pieces, shards
+from shared.clock import now_ms
+from shared.errors import AttemptsExhausted, JobError, ModelError, ModelFailed, Transient
 from shared.log import logger
-from shared.models import Job, Message, Metrics
+from shared.models import Job, Message, Metrics, Split
 from shared.store import ATTEMPTS_LIMIT
 
 if TYPE_CHECKING:
@@ -25,25 +36,31 @@ if TYPE_CHECKING:
 BATCH_LIMIT = 10  # messages of one invoke
 BACKOFF_FIRST_SECONDS = 5
 BACKOFF_LAST_SECONDS = 300
+_SPOOL_BYTES = 8_000_000
 
 
 class Jobs(Protocol):
     """Where jobs are kept; see `shared.store.JobStore`."""
 
-    def claim(self, message: Message, *, owner: str, now: int) -> Job | None:
-        """Take the job, None when it is not to be had."""
+    def get(self, job_id: str, *, now: int) -> Job | None: ...  # noqa: D102
+    def payload(self, job: Job) -> bytes: ...  # noqa: D102
+    def claim(self, message: Message, *, owner: str, now: int) -> Job | None: ...  # noqa: D102
+    def claim_merge(self, message: Message, *, owner: str, now: int) -> Job | None: ...  # noqa: D102
+    def extend(self, job: Job, *, now: int) -> bool: ...  # noqa: D102
+    def release(self, job: Job) -> bool: ...  # noqa: D102
+    def split(self, job: Job, total: int, *, now: int) -> bool: ...  # noqa: D102
+    def progress(self, job: Job) -> Split | None: ...  # noqa: D102
+    def shard_done(self, job: Job, shard: int, outcome: bytes) -> Split: ...  # noqa: D102
+    def shard_outcomes(self, job: Job) -> Iterator[bytes]: ...  # noqa: D102
+    def succeed(self, job: Job, result: bytes | IO[bytes], *, metrics: Metrics, now: int) -> bool: ...  # noqa: D102
+    def fail(self, job: Job, error: JobError, *, metrics: Metrics, now: int) -> bool: ...  # noqa: D102
 
-    def payload(self, job: Job) -> bytes:
-        """The job's input."""
 
-    def release(self, job: Job) -> bool:
-        """Give the job back."""
+class Lane(Protocol):
+    """Where the shards are queued."""
 
-    def succeed(self, job: Job, result: bytes, *, metrics: Metrics, now: int) -> bool:
-        """Store the result and finish."""
-
-    def fail(self, job: Job, error: JobError, *, metrics: Metrics, now: int) -> bool:
-        """Finish as failed."""
+    def send_all(self, messages: Sequence[Message], *, client_id: str) -> None:
+        """Queue them."""
 
 
 class Postpone(Protocol):
@@ -63,41 +80,22 @@ class Received:
 
 
 @dataclass
-class Claimed:
-    """A job that this invoke holds, and what has become of its texts."""
+class Work:
+    """Pieces that the model is to be run over, for a job or for one of its shards, and what came of them."""
 
     received: Received
     job: Job
-    documents: list[dict[str, Any]]
-    claimed_at: int
-    pieces: list[Piece] = field(default_factory=list)
+    pieces: list[Piece]
+    ids: Sequence[str | None]  # of the job's documents
+    shard: int | None = None
+    outcomes: list[Analysis | Exception] = field(default_factory=list)
     run_ms: float = 0
-    words: int = 0
-
-    def tasks(self) -> list[Piece]:
-        """Slices of the job's texts that the model can take."""
-        self.pieces = [
-            Piece(self, at, offset, text)
-            for at, document in enumerate(self.documents)
-            for offset, text in slices(document["text"])
-        ]
-        return self.pieces
+    load_ms: int = 0
 
     @property
     def is_complete(self) -> bool:
         """Whether the model has been over every piece."""
-        return all(piece.outcome is not None for piece in self.pieces)
-
-
-@dataclass
-class Piece:
-    """A slice of one document of a job: where it is from, and its analysis in the end."""
-
-    claimed: Claimed
-    document: int
-    offset: int
-    text: str
-    outcome: Analysis | Exception | None = None
+        return len(self.outcomes) == len(self.pieces)
 
 
 def backoff_seconds(attempt: int, *, jitter: float) -> int:
@@ -106,120 +104,253 @@ def backoff_seconds(attempt: int, *, jitter: float) -> int:
     return max(1, round(longest * (0.5 + jitter / 2)))
 
 
-def now_ms() -> int:
-    """Milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000
-
-
 class Worker:
     """Runs batches. One at a time: an environment is never invoked twice at once."""
 
-    def __init__(self, jobs: Jobs, load: Callable[[], tuple[Pipeline, int]]) -> None:
+    def __init__(
+        self,
+        jobs: Jobs,
+        solo: Lane,
+        load: Callable[[], tuple[Pipeline, int]],
+        *,
+        beat_seconds: float = BEAT_SECONDS,
+    ) -> None:
         """With `load` giving the model, and the milliseconds spent on loading it just now."""
         self._jobs = jobs
+        self._solo = solo
         self._load = load
+        self._beat_seconds = beat_seconds
         self._threads = ThreadPoolExecutor(max_workers=BATCH_LIMIT, thread_name_prefix="store")
+        # The last big job's input: an environment that runs several of its shards reads it once.
+        self._recent: tuple[tuple[str, int], Input, list[list[Piece]]] | None = None
 
     def run(self, batch: Sequence[Received]) -> list[str]:
-        """Claim, run and finish each message's job; what may be acknowledged is.
+        """Do what each message asks for; what may be acknowledged is.
 
         Returns:
             The item ids that must be delivered again.
         """
         owner = secrets.token_hex(8)
-        claims = [self._threads.submit(self._claim, received, owner) for received in batch]
-        again = [received.item_id for received, claim in zip(batch, claims, strict=True) if not _known(claim)]
-        held = [claimed for claim in claims if (claimed := _value(claim)) is not None]
-        if held:
-            again += self._run(held)
-        return again
+        with Leases(self._jobs, now_ms, beat_seconds=self._beat_seconds) as leases:
+            taken = list(self._threads.map(lambda received: self._take(received, owner, leases), batch))
+            again = {received.item_id for received, work in zip(batch, taken, strict=True) if work is _AGAIN}
+            again |= self._analyze([work for work in taken if isinstance(work, Work)], leases)
+        return [received.item_id for received in batch if received.item_id in again]
 
-    def _claim(self, received: Received, owner: str) -> Claimed | None:
-        """The claimed job with its input; None when there is nothing to do for this message.
+    # Taking
 
-        Raises:
-            Transient: when the message must be delivered again.
-        """
-        now = now_ms()
+    def _take(self, received: Received, owner: str, leases: Leases) -> Work | object | None:
+        """Claim what the message is about; None when it is done with, _AGAIN when it must come again."""
         try:
-            job = self._jobs.claim(received.message, owner=f"{owner}.{received.item_id}", now=now)
-        except Transient:
-            _postpone(received, attempt=1)
-            raise
-        if job is None:
-            logger.info("Nothing to do", job=received.message.job, run=received.message.run)
-            return None
-        try:
-            documents = json.loads(self._jobs.payload(job))["documents"]
-        except InputMissing as error:
-            self._end(Claimed(received, job, [], now), error)
-            return None
+            if received.message.shard is not None:
+                return self._take_shard(received, received.message.shard, leases)
+            return self._take_job(received, f"{owner}.{received.item_id}", leases)
         except Transient as error:
-            self._give_back(Claimed(received, job, [], now), error)
-            raise
-        return Claimed(received, job, documents, now)
+            logger.warning("A message comes again", job=received.message.job, reason=str(error))
+            _postpone(received, attempt=1)
+            return _AGAIN
 
-    def _run(self, held: list[Claimed]) -> list[str]:
+    def _take_job(self, received: Received, owner: str, leases: Leases) -> Work | object | None:
+        job = self._jobs.claim(received.message, owner=owner, now=now_ms())
+        if job is None:
+            self._take_merge(received, owner, leases)
+            return None
+        leases.hold(job)
+        with _Guard(self, received, job, leases) as guard:
+            if job.characters > SHARD_CHARACTERS:
+                self._split(job)
+                leases.let_go(job)
+                return None
+            source = read_input(job, self._jobs.payload(job))
+            return Work(received, job, list(pieces(source.texts)), source.ids)
+        return guard.outcome
+
+    def _take_shard(self, received: Received, shard: int, leases: Leases) -> Work | None:
+        job = self._jobs.get(received.message.job, now=now_ms())
+        split = self._jobs.progress(job) if job and job.run == received.message.run else None
+        if job is None or job.status != "running" or split is None or shard >= split.total:
+            logger.info("Nothing to do", job=received.message.job, shard=shard)
+            return None
+        if shard in split.done:
+            self._merge_if_complete(received, job, split, leases)
+            return None
+        try:
+            source, packed = self._big_input(job)
+        except JobError:
+            # Whoever merges, or splits again, meets the same and ends the job.
+            logger.exception("The input of a shard is gone", job=job.id)
+            return None
+        # Whoever may hold the job, to merge it, it is not this work.
+        job = job.model_copy(update={"owner": None})
+        return Work(received, job, packed[shard], source.ids, shard=shard)
+
+    def _take_merge(self, received: Received, owner: str, leases: Leases) -> None:
+        """What is left to do for a job that cannot be claimed: it may be split, and all its shards done."""
+        job = self._jobs.get(received.message.job, now=now_ms())
+        split = self._jobs.progress(job) if job and job.run == received.message.run else None
+        if job is None or split is None:
+            logger.info("Nothing to do", job=received.message.job, run=received.message.run)
+            return
+        self._merge_if_complete(received, job, split, leases, owner=owner)
+
+    # Splitting and merging
+
+    def _split(self, job: Job) -> None:
+        _, packed = self._big_input(job)
+        # First the truth, then the hints: a death in between leaves the shards to the janitor.
+        if self._jobs.split(job, len(packed), now=now_ms()):
+            messages = [Message(job=job.id, run=job.run, shard=shard) for shard in range(len(packed))]
+            self._solo.send_all(messages, client_id=job.client_id)
+            logger.info("Job split", job=job.id, shards=len(packed))
+
+    def _big_input(self, job: Job) -> tuple[Input, list[list[Piece]]]:
+        key = (job.id, job.run)
+        if self._recent is None or self._recent[0] != key:
+            self._recent = None  # frees the former before the next is read
+            source = read_input(job, self._jobs.payload(job))
+            self._recent = (key, source, shards(source.texts))
+        return self._recent[1:]
+
+    def _merge_if_complete(
+        self, received: Received, job: Job, split: Split, leases: Leases, *, owner: str | None = None
+    ) -> None:
+        if job.status != "running" or not split.is_complete:
+            return
+        message = Message(job=job.id, run=job.run)
+        claimed = self._jobs.claim_merge(message, owner=owner or secrets.token_hex(12), now=now_ms())
+        if claimed is None:
+            return
+        leases.hold(claimed)
+        with _Guard(self, received, claimed, leases):
+            self._merge(claimed, leases)
+
+    def _merge(self, job: Job, leases: Leases) -> None:
+        source, _ = self._big_input(job)
+        words = run_ms = 0
+        with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as file:
+            merger = Merger(file, source.ids)
+            for outcome in self._jobs.shard_outcomes(job):
+                part = from_json(outcome)
+                words, run_ms = words + part["words"], run_ms + part["run_ms"]
+                for piece in part["pieces"]:
+                    merger.add(Piece(piece["document"], piece["offset"], ""), piece["outcome"])
+                leases.advance()
+            merger.finish()
+            if merger.failed == len(source.ids) == 1:
+                raise ModelFailed("The model raised an error on the text")
+            now = now_ms()
+            stored = self._jobs.succeed(job, file, metrics=_metrics(job, now, run_ms=run_ms, words=words), now=now)
+        leases.let_go(job)
+        _log_end(job, stored=stored)
+
+    # Running
+
+    def _analyze(self, works: Sequence[Work], leases: Leases) -> set[str]:
+        """Run the model over all pieces, as many at a time as bounds the memory; the ids that must come again."""
+        if not works:
+            return set()
         try:
             pipeline, load_ms = self._load()
         except (ModelError, Transient) as error:
-            logger.exception("No model", jobs=len(held))
-            return [claimed.received.item_id for claimed in held if self._give_back(claimed, error)]
-        finishing: list[tuple[Claimed, Future[bool]]] = []
-        for group in _groups(held):
-            _analyze(group, pipeline)
-            # Stored while the model runs over the next group.
-            complete = [claimed for claimed in _jobs_of(group) if claimed.is_complete]
-            finishing += [(claimed, self._threads.submit(self._finish, claimed, load_ms)) for claimed in complete]
-        return [claimed.received.item_id for claimed, ended in finishing if not ended.result()]
+            logger.exception("No model", jobs=len(works))
+            return {work.received.item_id for work in works if self.give_back(work.received, work.job, error)}
+        leases.advance()
+        ending = []
+        for group in _groups(works):
+            group = [(work, piece) for work, piece in group if not leases.is_lost(work.job)]
+            _run(pipeline, group)
+            leases.advance()
+            for work in _works_of(group):
+                work.load_ms = load_ms
+                if work.is_complete:
+                    # Stored while the model runs over the next group.
+                    ending.append((work, self._threads.submit(self._end, work, leases)))
+        return {work.received.item_id for work, ended in ending if not ended.result()}
 
-    def _finish(self, claimed: Claimed, load_ms: int) -> bool:
-        """Store the result; False when the message must be delivered again."""
-        job, now = claimed.job, now_ms()
-        try:
-            result = to_json({"documents": _results(claimed)})
-            stored = self._jobs.succeed(job, result, metrics=_metrics(claimed, load_ms, now), now=now)
-        except JobError as error:
-            self._end(claimed, error)
+    def _end(self, work: Work, leases: Leases) -> bool:
+        """Store what came of the work; False when its message must be delivered again."""
+        with _Guard(self, work.received, work.job, leases) as guard:
+            if work.shard is None:
+                self._finish(work, leases)
+            else:
+                self._finish_shard(work, work.shard, leases)
             return True
-        except Transient as error:
-            return not self._give_back(claimed, error)
-        logger.info("Job succeeded" if stored else "Job lost", job=job.id, run=job.run, attempt=job.attempt)
-        return True
+        return guard.outcome is not _AGAIN
 
-    def _end(self, claimed: Claimed, error: JobError) -> None:
+    def _finish(self, work: Work, leases: Leases) -> None:
+        out = BytesIO()
+        merger = Merger(out, work.ids)
+        for piece, outcome in zip(work.pieces, work.outcomes, strict=True):
+            merger.add(piece, _shown(outcome))
+        merger.finish()
+        if merger.failed == len(work.ids) == 1:
+            raise ModelFailed(_shown(work.outcomes[0])["error"]["detail"])
+        now = now_ms()
+        metrics = _metrics(work.job, now, run_ms=work.run_ms, words=_words(work), load_ms=work.load_ms)
+        leases.let_go(work.job)
+        _log_end(work.job, stored=self._jobs.succeed(work.job, out.getvalue(), metrics=metrics, now=now))
+
+    def _finish_shard(self, work: Work, shard: int, leases: Leases) -> None:
+        done = [
+            {"document": piece.document, "offset": piece.offset, "outcome": _shown(outcome)}
+            for piece, outcome in zip(work.pieces, work.outcomes, strict=True)
+        ]
+        outcome = to_json({"words": _words(work), "run_ms": round(work.run_ms), "pieces": done})
+        split = self._jobs.shard_done(work.job, shard, outcome)
+        logger.info("Shard done", job=work.job.id, shard=shard, done=len(split.done), total=split.total)
+        self._merge_if_complete(work.received, work.job, split, leases)
+
+    # Not succeeding
+
+    def fail(self, job: Job, error: JobError) -> None:
+        """End a claimed job as failed."""
         now = now_ms()
         try:
-            self._jobs.fail(claimed.job, error, metrics=_metrics(claimed, 0, now), now=now)
+            self._jobs.fail(job, error, metrics=_metrics(job, now), now=now)
         except Transient:
-            logger.exception("The failure could not be stored; the lease ends by itself", job=claimed.job.id)
+            logger.exception("The failure could not be stored; the lease ends by itself", job=job.id)
             return
-        logger.warning("Job failed", job=claimed.job.id, code=error.code, reason=str(error))
+        logger.warning("Job failed", job=job.id, code=error.code, reason=str(error))
 
-    def _give_back(self, claimed: Claimed, error: Exception) -> bool:
-        """Release the job for another attempt; False when there is none left, and the job has failed."""
-        job = claimed.job
+    def give_back(self, received: Received, job: Job, error: Exception) -> bool:
+        """Release a job for another attempt; False when there is none left, and the job has failed."""
         logger.warning("Job given back", job=job.id, attempt=job.attempt, reason=str(error))
-        if job.attempt >= ATTEMPTS_LIMIT:
-            self._end(claimed, AttemptsExhausted(f"{job.attempt} attempts failed, the last one so: {error}"))
+        claimed = job.owner is not None
+        if claimed and job.attempt >= ATTEMPTS_LIMIT:
+            self.fail(job, AttemptsExhausted(f"{job.attempt} attempts failed, the last one so: {error}"))
             return False
-        _postpone(claimed.received, attempt=job.attempt)
+        _postpone(received, attempt=max(job.attempt, 1))
         try:
-            self._jobs.release(job)
+            if claimed:
+                self._jobs.release(job)
         except Transient:
             logger.exception("The job could not be released; its lease ends by itself", job=job.id)
         return True
 
 
-def _known(claim: Future[Claimed | None]) -> bool:
-    error = claim.exception()
-    if error is not None and not isinstance(error, Transient):
-        raise error
-    return error is None
+_AGAIN = object()  # in place of work: the message must be delivered again
 
 
-def _value(claim: Future[Claimed | None]) -> Claimed | None:
-    return None if claim.exception() else claim.result()
+class _Guard:
+    """Ends or gives back a job when the block meets an error that says so; `outcome` tells what became of it."""
+
+    def __init__(self, worker: Worker, received: Received, job: Job, leases: Leases) -> None:
+        self._worker, self._received, self._job, self._leases = worker, received, job, leases
+        self.outcome: object | None = None
+
+    def __enter__(self) -> _Guard:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, JobError):
+            self._leases.let_go(self._job)
+            self._worker.fail(self._job, error)
+            return True
+        if isinstance(error, Transient):
+            self._leases.let_go(self._job)
+            self.outcome = _AGAIN if self._worker.give_back(self._received, self._job, error) else None
+            return True
+        return False
 
 
 def _postpone(received: Received, *, attempt: int) -> None:
@@ -229,64 +360,56 @@ def _postpone(received: Received, *, attempt: int) -> None:
         logger.exception("The message stays hidden for the whole visibility time-out", item=received.item_id)
 
 
-def _groups(held: Sequence[Claimed]) -> Iterator[list[Piece]]:
-    """The jobs' slices in order, as many at a time as one slice may be long: that bounds the memory."""
-    group: list[Piece] = []
+def _groups(works: Iterable[Work]) -> Iterator[list[tuple[Work, Piece]]]:
+    """The pieces of all works in order, as many at a time as one may be long: that bounds the memory."""
+    group: list[tuple[Work, Piece]] = []
     characters = 0
-    for piece in (piece for claimed in held for piece in claimed.tasks()):
-        if group and characters + len(piece.text) > SLICE_CHARACTERS:
-            yield group
-            group, characters = [], 0
-        group.append(piece)
-        characters += len(piece.text)
+    for work in works:
+        for piece in work.pieces:
+            if group and characters + len(piece.text) > SHARD_CHARACTERS:
+                yield group
+                group, characters = [], 0
+            group.append((work, piece))
+            characters += len(piece.text)
     yield group
 
 
-def _analyze(group: Sequence[Piece], pipeline: Pipeline) -> None:
+def _works_of(group: Sequence[tuple[Work, Piece]]) -> Iterable[Work]:
+    return {id(work): work for work, _ in group}.values()
+
+
+def _run(pipeline: Pipeline, group: Sequence[tuple[Work, Piece]]) -> None:
     began = time.perf_counter()
-    tasks: list[Task] = [(piece.text, piece.claimed.job.features) for piece in group]
-    for piece, outcome in zip(group, pipeline.run(tasks), strict=True):
-        piece.outcome = outcome
+    tasks: list[Task] = [(piece.text, work.job.features) for work, piece in group]
+    for (work, _), outcome in zip(group, pipeline.run(tasks), strict=True):
+        work.outcomes.append(outcome)
     took_ms = (time.perf_counter() - began) * 1000
-    for claimed in _jobs_of(group):
-        claimed.run_ms += took_ms
+    for work in _works_of(group):
+        work.run_ms += took_ms
 
 
-def _jobs_of(group: Sequence[Piece]) -> Iterable[Claimed]:
-    return {piece.claimed.job.id: piece.claimed for piece in group}.values()
+def _shown(outcome: Analysis | Exception) -> dict[str, Any]:
+    """What a result shows of a piece."""
+    if not isinstance(outcome, Exception):
+        return outcome.document
+    logger.error("The model failed on a document", exc_info=outcome)
+    detail = f"The model raised {type(outcome).__name__}"
+    return {"error": {"code": ModelFailed.code, "title": ModelFailed.title, "detail": detail}}
 
 
-def _results(claimed: Claimed) -> list[dict[str, Any]]:
-    """The result's documents, in the order and with the ids of the client's.
-
-    Raises:
-        ModelFailed: when the model failed on the only document there is.
-    """
-    results = [_result(claimed, at, document.get("id")) for at, document in enumerate(claimed.documents)]
-    if len(results) == 1 and "error" in results[0]:
-        raise ModelFailed(results[0]["error"]["detail"])
-    return results
+def _words(work: Work) -> int:
+    return sum(outcome.words for outcome in work.outcomes if not isinstance(outcome, Exception))
 
 
-def _result(claimed: Claimed, at: int, document_id: str | None) -> dict[str, Any]:
-    identity = {} if document_id is None else {"id": document_id}
-    parts: list[tuple[int, dict[str, Any]]] = []
-    for piece in (piece for piece in claimed.pieces if piece.document == at):
-        if isinstance(piece.outcome, Exception):
-            logger.error("The model failed on a document", exc_info=piece.outcome)
-            detail = f"The model raised {type(piece.outcome).__name__}"
-            return {**identity, "error": {"code": ModelFailed.code, "title": ModelFailed.title, "detail": detail}}
-        if piece.outcome is not None:
-            claimed.words += piece.outcome.words
-            parts.append((piece.offset, piece.outcome.document))
-    return {**identity, **merged(parts)}
-
-
-def _metrics(claimed: Claimed, load_ms: int, now: int) -> Metrics:
+def _metrics(job: Job, now: int, *, run_ms: float = 0, words: int = 0, load_ms: int = 0) -> Metrics:
     return Metrics(
-        queue_ms=max(0, claimed.claimed_at - claimed.job.created_at),
+        queue_ms=max(0, (job.started_at or now) - job.queued_at),
         cold_start_ms=load_ms,
-        run_ms=round(claimed.run_ms),
-        total_ms=max(0, now - claimed.job.created_at),
-        words=claimed.words,
+        run_ms=round(run_ms),
+        total_ms=max(0, now - job.queued_at),
+        words=words,
     )
+
+
+def _log_end(job: Job, *, stored: bool) -> None:
+    logger.info("Job succeeded" if stored else "Job lost", job=job.id, run=job.run, attempt=job.attempt)

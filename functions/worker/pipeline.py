@@ -37,12 +37,11 @@ def _quick_import() -> Iterator[None]:
 
 
 with _quick_import():
-    import spacy
     from spacy import util
-    from spacy.util import registry
     from spacy.language import Language
     from spacy.tokenizer import Tokenizer
     from spacy.tokens import Doc
+    from spacy.util import registry
 
 Task = tuple[str, Sequence[str]]  # a text and its features
 Component = Callable[[Doc], Doc]

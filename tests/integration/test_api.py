@@ -193,7 +193,7 @@ def call(api: SimpleNamespace) -> Any:
         assert answer["headers"]["x-request-id"] == "request-1"
         # The resolver gives its own headers in capitals here and there; HTTP does not care.
         found = {name.lower(): value for name, value in answer["headers"].items()}
-        document = json.loads(answer["body"])
+        document = json.loads(answer["body"] or "null")
         if answer["statusCode"] >= 400:
             assert found["content-type"] == "application/problem+json"
             assert document["status"] == answer["statusCode"]
@@ -370,8 +370,113 @@ class TestGet:
     def test_wrong_method_is_a_405_with_allow(self, call: Any) -> None:
         answer = call("GET", "/analyze")
         assert (answer.status, answer.body["code"], answer.headers["allow"]) == (405, "method_not_allowed", "POST")
-        assert call("PUT", "/jobs/x").headers["allow"] == "GET"
+        assert call("PUT", "/jobs/x").headers["allow"] == "DELETE, GET"
 
     def test_unknown_path_is_a_404_without_a_token(self, call: Any) -> None:
         answer = call("GET", "/nothing", headers={"authorization": None})
         assert (answer.status, answer.body["code"]) == (404, "not_found")
+
+
+class TestUploads:
+    def upload(self, call: Any, body: bytes, content_type: str = "text/plain") -> dict[str, Any]:
+        """What was announced, with `body` put where the URL leads."""
+        announced = call("POST", "/uploads", {"content_type": content_type, "size": len(body)})
+        assert announced.status == 201
+        key = f"uploads/{call.api.client.client_id}/{announced.body['upload_id']}"
+        boto3.client("s3").put_object(Bucket="bucket", Key=key, Body=body, ContentType=content_type)
+        return announced.body
+
+    def test_announced_upload_says_what_to_send(self, call: Any) -> None:
+        announced = call("POST", "/uploads", {"content_type": "text/plain", "size": 5}).body
+        assert announced["method"] == "PUT"
+        assert announced["headers"] == {"content-type": "text/plain", "content-length": "5", "if-none-match": "*"}
+        assert "X-Amz-SignedHeaders=content-length%3Bcontent-type%3Bhost%3Bif-none-match" in announced["url"]
+
+    def test_upload_becomes_a_job(self, call: Any) -> None:
+        announced = self.upload(call, b"Ada lived in London.")
+        answer = call("POST", "/analyze", {"upload_id": announced["upload_id"]})
+        assert answer.status == 202
+        assert queued(call) == [{"job": answer.body["id"], "run": 1}]
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {"content_type": "text/plain", "size": 0},
+            {"content_type": "text/plain", "size": 20_000_001},
+            {"content_type": "text/plain", "size": "5"},
+            {"content_type": "text/html", "size": 5},
+            {"size": 5},
+        ],
+    )
+    def test_impossible_upload_is_refused(self, call: Any, body: dict[str, Any]) -> None:
+        assert call("POST", "/uploads", body).status == 422
+
+    def test_upload_never_made_is_refused(self, call: Any) -> None:
+        announced = call("POST", "/uploads", {"content_type": "text/plain", "size": 5}).body
+        answer = call("POST", "/analyze", {"upload_id": announced["upload_id"]})
+        assert (answer.status, answer.body["errors"][0]["pointer"]) == (422, "#/upload_id")
+
+    def test_another_clients_upload_is_as_good_as_none(self, call: Any) -> None:
+        announced = self.upload(call, b"Ada.")
+        answer = call(
+            "POST", "/analyze", {"upload_id": announced["upload_id"]}, bearer=token(call.api, client_id="c_other")
+        )
+        assert answer.status == 422
+
+    @pytest.mark.parametrize("upload_id", ["", "../c_other/x", "a" * 23, "é" * 22, 5, "a/b"])
+    def test_strange_upload_ids_are_refused(self, call: Any, upload_id: Any) -> None:
+        assert call("POST", "/analyze", {"upload_id": upload_id}).status == 422
+
+    def test_tokens_take_five_million_characters(self, call: Any) -> None:
+        announced = self.upload(call, b"a " * 2_500_001)
+        body = {"upload_id": announced["upload_id"], "features": ["tokens"]}
+        assert call("POST", "/analyze", body).body["errors"][0]["pointer"] == "#/features"
+        assert call("POST", "/analyze", {**body, "features": ["ents"]}).status == 202
+
+
+class TestChanges:
+    @pytest.fixture
+    def job_id(self, call: Any) -> str:
+        job_id: str = call("POST", "/analyze", {"text": "Ada."}).body["id"]
+        return job_id
+
+    def test_cancel_is_terminal_at_once(self, call: Any, job_id: str) -> None:
+        answer = call("POST", f"/jobs/{job_id}/cancel")
+        assert (answer.status, answer.body["status"]) == (200, "canceled")
+        again = call("POST", f"/jobs/{job_id}/cancel")
+        assert (again.status, again.body["code"]) == (409, "conflict")
+
+    def test_retry_begins_the_next_run(self, call: Any, job_id: str) -> None:
+        assert call("POST", f"/jobs/{job_id}/retry").status == 409
+        call("POST", f"/jobs/{job_id}/cancel")
+        queued(call)
+        answer = call("POST", f"/jobs/{job_id}/retry")
+        assert (answer.status, answer.body["status"], answer.body["run"]) == (202, "queued", 2)
+        assert "completed_at" not in answer.body
+        assert queued(call) == [{"job": job_id, "run": 2}]
+
+    def test_deleted_job_is_gone_and_purged(self, call: Any, job_id: str) -> None:
+        answer = call("DELETE", f"/jobs/{job_id}")
+        assert (answer.status, answer.body) == (204, None)
+        assert call("GET", f"/jobs/{job_id}").body["code"] == "gone"
+        assert call("DELETE", f"/jobs/{job_id}").status == 410
+        assert call("POST", f"/jobs/{job_id}/retry").status == 410
+        items = call.api.services.dynamodb.scan(TableName="jobs")["Items"]
+        assert [item["part"]["S"] for item in items] == ["job"]
+        assert call.api.services.dynamodb.scan(TableName="jobs", IndexName="due")["Count"] == 0
+
+    def test_deleted_jobs_objects_are_purged(self, call: Any) -> None:
+        import random
+
+        text = "".join(random.Random(1).choices("abcdefghijklmnopqrstuvwxyz .", k=200_000))
+        job_id = call("POST", "/analyze", {"text": text}).body["id"]
+        s3 = boto3.client("s3")
+        assert s3.list_objects_v2(Bucket="bucket")["KeyCount"] == 1
+        call("DELETE", f"/jobs/{job_id}")
+        assert s3.list_objects_v2(Bucket="bucket")["KeyCount"] == 0
+
+    @pytest.mark.parametrize(("method", "suffix"), [("POST", "/cancel"), ("POST", "/retry"), ("DELETE", "")])
+    def test_another_clients_job_cannot_be_changed(self, call: Any, job_id: str, method: str, suffix: str) -> None:
+        other = token(call.api, client_id="c_other")
+        assert call(method, f"/jobs/{job_id}{suffix}", bearer=other).status == 404
+        assert call("GET", f"/jobs/{job_id}").body["status"] == "queued"

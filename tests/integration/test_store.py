@@ -24,6 +24,7 @@ def new_job(**changes: object) -> Job:
         model=Model(name="m", version="1"),
         characters=5,
         created_at=NOW,
+        queued_at=NOW,
         deadline=NOW + DEADLINE_MS,
         expires_at=NOW // 1000 + LIFETIME_SECONDS,
     )

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from functions.worker import jobs as jobs_module
 from functions.worker import pipeline
 from functions.worker.jobs import Received, Worker, backoff_seconds
+from functions.worker.leases import Leases
 from functions.worker.pipeline import Pipeline
+from functions.worker.shards import slices as slices_of
 from shared.errors import ModelError, Transient
 from shared.models import Job, Message, Model, new_job_id
-from tests.fakes import MemoryJobs
+from tests.fakes import MemoryJobs, MemoryLane
 
 NOW = 1_800_000_000_000
 
@@ -29,7 +36,8 @@ class Bench:
         self.jobs = MemoryJobs()
         self.postponed: dict[str, int] = {}
         self.loaded = loaded
-        self.worker = Worker(self.jobs, self.load)
+        self.solo = MemoryLane()
+        self.worker = Worker(self.jobs, self.solo, self.load)
 
     def load(self) -> tuple[Pipeline, int]:
         return self.loaded, 0
@@ -37,7 +45,7 @@ class Bench:
     def add(self, *texts: str, features: tuple[str, ...] = ("ents", "sents")) -> Job:
         job = Job(
             id=new_job_id(NOW), client_id="c_1", model=Model(name="m", version="1"), characters=sum(map(len, texts)),
-            features=features, created_at=NOW, deadline=NOW + 10**9, expires_at=NOW // 1000 + 10**9,
+            features=features, created_at=NOW, queued_at=NOW, deadline=NOW + 10**9, expires_at=NOW // 1000 + 10**9,
         )  # fmt: skip
         self.jobs.create(job, json.dumps({"documents": [{"text": text} for text in texts]}).encode())
         return job
@@ -198,16 +206,140 @@ def test_store_that_is_busy_at_the_finish_brings_the_message_back(
     assert bench.jobs.jobs[job.id].attempt == 2
 
 
-def test_long_text_is_sliced_and_its_offsets_count_in_the_whole(bench: Bench) -> None:
-    text = "\n\n".join(f"Paragraph {number}. Ada Lovelace lived in London." for number in range(1500))
-    job = bench.add(text, features=("ents", "tokens"))
-    bench.run(job)
-    (document,) = bench.result(job)
-    found = [text[ent["start"] : ent["end"]] for ent in document["ents"]]
-    assert found.count("Ada Lovelace") > 1000
-    assert document["text"] == text
+def drain(bench: Bench) -> int:
+    """Run the shards that were queued, one message at a time; how many there were."""
+    for count in itertools.count():
+        if not bench.solo.sent:
+            return count
+        message, _ = bench.solo.sent.pop(0)
+        assert bench.worker.run([Received("s", message, lambda *, seconds: None)]) == []
+    raise AssertionError
+
+
+LONG = "\n\n".join(f"Paragraph {number}. Ada Lovelace lived in London." for number in range(3000))
+
+
+def test_big_job_is_split_and_merged(bench: Bench) -> None:
+    job = bench.add("Short, about Tim Cook.", LONG, features=("ents", "tokens"))
+    assert bench.run(job) == []
+    assert bench.jobs.jobs[job.id].status == "running"
+    assert bench.jobs.jobs[job.id].lease is None
+    assert drain(bench) == bench.jobs.jobs[job.id].shards > 2
+    kept = bench.jobs.jobs[job.id]
+    assert (kept.status, kept.progress.done) == ("succeeded", kept.shards)
+    short, document = bench.result(job)
+    assert short["text"] == "Short, about Tim Cook."
+    found = [LONG[ent["start"] : ent["end"]] for ent in document["ents"]]
+    assert found.count("Ada Lovelace") > 2000
+    assert document["text"] == LONG
     assert [token["id"] for token in document["tokens"]] == list(range(len(document["tokens"])))
-    assert text[document["tokens"][-1]["start"] : document["tokens"][-1]["end"]] == "."
+    last = document["tokens"][-1]
+    assert LONG[last["start"] : last["end"]] == "."
+    assert last["head"] > last["id"] - 10
+
+
+def test_sharded_result_is_the_unsharded_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On text whose paragraphs are the shards' boundaries."""
+    text = "\n\n".join(["Ada Lovelace lived in London. She wrote programs."] * 20)
+    job = bench.add(text, features=("ents", "sents", "tokens", "noun_chunks"))
+    limit = len(text) // 4
+    monkeypatch.setattr(jobs_module, "SHARD_CHARACTERS", limit)
+    monkeypatch.setattr(jobs_module, "shards", functools.partial(jobs_module.shards, limit=limit))
+    bench.run(job)
+    assert drain(bench) > 3
+    (sharded,) = bench.result(job)
+    (slices,) = {tuple(len(part) for _, part in slices_of(text, limit=limit))}
+    parts = [(offset, bench.loaded._nlp(part)) for offset, part in slices_of(text, limit=limit)]
+    assert len(slices) > 3
+    assert sharded["ents"] == [
+        {"start": ent.start_char + offset, "end": ent.end_char + offset, "label": ent.label_}
+        for offset, doc in parts
+        for ent in doc.ents
+    ]
+
+
+def test_shard_run_twice_is_merged_once(bench: Bench) -> None:
+    job = bench.add(LONG)
+    bench.run(job)
+    bench.solo.sent += bench.solo.sent
+    drain(bench)
+    assert bench.jobs.jobs[job.id].status == "succeeded"
+    assert len(bench.jobs.results) == 1
+
+
+def test_message_about_a_job_whose_shards_are_done_merges_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a merger that died: the janitor sends the job's own message."""
+    job = bench.add(LONG)
+    bench.run(job)
+    monkeypatch.setattr(bench.worker, "_merge", lambda *_: None)
+    drain(bench)
+    assert bench.jobs.jobs[job.id].status == "running"
+    bench.jobs.jobs[job.id] = bench.jobs.jobs[job.id].model_copy(update={"lease": 1})
+    monkeypatch.undo()
+    assert bench.run(job) == []
+    assert bench.jobs.jobs[job.id].status == "succeeded"
+
+
+def test_shard_of_a_canceled_job_is_not_run(bench: Bench) -> None:
+    job = bench.add(LONG)
+    bench.run(job)
+    bench.jobs.jobs[job.id] = bench.jobs.jobs[job.id].model_copy(update={"status": "canceled"})
+    drain(bench)
+    assert bench.jobs.outcomes == {}
+
+
+def test_heartbeat_extends_the_lease(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work longer than a lease keeps its job; here the clock's part is played by short beats."""
+    leases = []
+    extend = bench.jobs.extend
+    monkeypatch.setattr(bench.jobs, "extend", lambda job, *, now: leases.append(now) or extend(job, now=now))
+    worker = Worker(bench.jobs, bench.solo, lambda: (time.sleep(0.5), bench.load())[1], beat_seconds=0.1)
+    job = bench.add("Ada.")
+    assert worker.run([bench.received(job)]) == []
+    assert len(leases) >= 3
+    assert not [thread for thread in threading.enumerate() if thread.name == "heartbeat"]
+
+
+def test_canceled_job_is_not_run_on(bench: Bench) -> None:
+    """A heartbeat learns that the job was canceled while the model was loading."""
+    job = bench.add("Ada.")
+
+    def load() -> tuple[Pipeline, int]:
+        bench.jobs.jobs[job.id] = bench.jobs.jobs[job.id].model_copy(update={"status": "canceled"})
+        time.sleep(0.5)
+        return bench.load()
+
+    worker = Worker(bench.jobs, bench.solo, load, beat_seconds=0.1)
+    assert worker.run([bench.received(job)]) == []
+    assert bench.jobs.results == {}
+
+
+def test_worker_that_hangs_lets_its_leases_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("functions.worker.leases.STALL_SECONDS", 0.2)
+    beats = []
+
+    class Jobs:
+        def extend(self, job: Job, *, now: int) -> bool:
+            beats.append(time.monotonic())
+            return True
+
+    with Leases(Jobs(), lambda: NOW, beat_seconds=0.05) as leases:
+        leases.hold(
+            Job(
+                id="j",
+                client_id="c",
+                model=Model(name="m", version="1"),
+                characters=1,
+                created_at=1,
+                queued_at=1,
+                deadline=2,
+                expires_at=3,
+            )
+        )
+        began = time.monotonic()
+        time.sleep(0.6)
+    assert beats
+    assert beats[-1] - began < 0.3
 
 
 @pytest.mark.parametrize("jitter", [0.0, 0.5, 0.999])

@@ -1,0 +1,1 @@
+"""Function `janitor`: looks once a minute at whatever is due."""

@@ -1,0 +1,198 @@
+"""What each due item needs. The table is the truth; all that is done about it is one conditional write and a message.
+
+The write comes first: of two ticks at once one wins, and a tick that dies in between leaves an item that is due again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+from pydantic import ValidationError
+
+from shared.errors import AttemptsExhausted, DeadlineExceeded, InputMissing, JobError, Transient
+from shared.log import logger
+from shared.models import DueItem, Job, Message, Split, Status
+from shared.queues import DeadLetter
+from shared.store import ATTEMPTS_LIMIT, DUE_SLOTS
+
+LOOK_AGAIN_MS = 60_000
+PAGE = 500  # due items of one slot read at a time
+DEAD_LETTER_ROUNDS = 10  # of ten, per queue and tick
+THREADS = 16
+
+
+class Jobs(Protocol):
+    """Where jobs are kept; see `shared.store.JobStore`."""
+
+    def due(self, slot: int, *, now: int, limit: int) -> list[DueItem]: ...  # noqa: D102
+    def jobs_of(self, items: Sequence[DueItem]) -> dict[str, Job]: ...  # noqa: D102
+    def get(self, job_id: str, *, now: int) -> Job | None: ...  # noqa: D102
+    def progress(self, job: Job) -> Split | None: ...  # noqa: D102
+    def look_again(self, job: Job, *, due_at: int | None) -> bool: ...  # noqa: D102
+    def look_again_at_split(self, job: Job, split: Split, *, due_at: int, again: bool) -> bool: ...  # noqa: D102
+    def end(self, job: Job, status: Status, *, error: JobError | None = None, now: int) -> bool: ...  # noqa: D102
+
+
+class Lane(Protocol):
+    """A queue that feeds the worker."""
+
+    def send(self, message: Message, *, client_id: str) -> None: ...  # noqa: D102
+    def send_all(self, messages: Sequence[Message], *, client_id: str) -> None: ...  # noqa: D102
+    def is_waiting(self) -> bool: ...  # noqa: D102
+
+
+class DeadLetters(Protocol):
+    """The queue of the messages that a lane gave up."""
+
+    def receive(self) -> list[DeadLetter]: ...  # noqa: D102
+    def delete(self, letter: DeadLetter) -> None: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Janitor:
+    """Looks at what is due; `now` gives milliseconds, `has_time` says whether this tick may begin something more."""
+
+    jobs: Jobs
+    lanes: Mapping[str, Lane]
+    dead_letters: Sequence[DeadLetters]
+    now: Callable[[], int]
+    has_time: Callable[[], bool] = lambda: True
+
+    def tick(self) -> Counter[str]:
+        """Look at all that is due, then at the dead letters; how often each thing was done."""
+        tick = _Tick(self)
+        with ThreadPoolExecutor(max_workers=THREADS) as threads:
+            for slot in range(DUE_SLOTS):
+                try:
+                    tick.look_at_slot(slot, threads)
+                except Transient as error:
+                    logger.warning("A slot could not be read; the next tick does", slot=slot, reason=str(error))
+        for letters in self.dead_letters:
+            tick.drain(letters)
+        return tick.done
+
+
+class _Tick:
+    """One tick. What the lanes show is asked at its beginning: what the tick itself sends is not a queue of work."""
+
+    def __init__(self, janitor: Janitor) -> None:
+        self._janitor = janitor
+        self._jobs = janitor.jobs
+        self._solo = janitor.lanes["solo"]
+        self._is_waiting = {name: lane.is_waiting() for name, lane in janitor.lanes.items()}
+        self.done: Counter[str] = Counter()
+
+    def look_at_slot(self, slot: int, threads: ThreadPoolExecutor) -> None:
+        while self._janitor.has_time():
+            items = self._jobs.due(slot, now=self._janitor.now(), limit=PAGE)
+            jobs = self._jobs.jobs_of(items)
+            # The index may lag: what has moved on since is not due.
+            due = [jobs[item.id] for item in items if item.id in jobs and jobs[item.id].due_at == item.due_at]
+            outcomes = Counter(threads.map(self._look, due))
+            self.done += outcomes
+            if len(items) < PAGE or not due or outcomes.keys() <= {"changed meanwhile", "not now"}:
+                return
+
+    def _look(self, job: Job) -> str:
+        try:
+            return self._look_at(job)
+        except Transient as error:
+            logger.warning("A due job could not be looked at; the next tick does", job=job.id, reason=str(error))
+            return "not now"
+
+    def _look_at(self, job: Job) -> str:
+        now = self._janitor.now()
+        if job.is_terminal:
+            return _if(self._jobs.look_again(job, due_at=None), "done with")
+        if now >= job.deadline:
+            return self._end(job, "expired", DeadlineExceeded("The job was not done by its deadline"))
+        if job.lease is not None and job.lease >= now:
+            return _if(self._jobs.look_again(job, due_at=job.lease + 1), "at work")
+        if job.shards is not None:
+            return self._look_at_split(job)
+        if job.attempt >= ATTEMPTS_LIMIT:
+            return self._exhausted(job)
+        if job.status == "queued":
+            return self._look_at_queued(job)
+        waited = now - (job.lease or now)
+        return self._send_again(job, waited, lane="solo")
+
+    def _look_at_queued(self, job: Job) -> str:
+        waited = self._janitor.now() - job.queued_at
+        if self._is_waiting[job.lane]:
+            return _if(self._jobs.look_again(job, due_at=self._later(waited)), "waiting")
+        return self._send_again(job, waited, lane=job.lane)
+
+    def _look_at_split(self, job: Job) -> str:
+        split = self._jobs.progress(job)
+        if split is None:
+            return self._end(job, "failed", InputMissing("The shards of this job are gone"))
+        if not split.is_complete and len(split.done) > split.seen:
+            return _if(self._again(job, split, again=False), "at work")
+        if not split.is_complete and self._is_waiting["solo"]:
+            return _if(self._again(job, split, again=False), "waiting")
+        if job.attempt >= ATTEMPTS_LIMIT:
+            return self._exhausted(job)
+        if split.is_complete:
+            return self._send_again(job, 0, lane="solo")
+        if not self._again(job, split, again=True):
+            return "changed meanwhile"
+        missing = [Message(job=job.id, run=job.run, shard=shard) for shard in split.missing]
+        self._solo.send_all(missing, client_id=job.client_id)
+        logger.warning("Shards sent again", job=job.id, run=job.run, shards=len(missing))
+        return "sent again"
+
+    def _again(self, job: Job, split: Split, *, again: bool) -> bool:
+        return self._jobs.look_again_at_split(job, split, due_at=self._later(0), again=again)
+
+    def _send_again(self, job: Job, waited: int, *, lane: str) -> str:
+        if not self._jobs.look_again(job, due_at=self._later(waited)):
+            return "changed meanwhile"
+        self._janitor.lanes[lane].send(Message(job=job.id, run=job.run), client_id=job.client_id)
+        logger.warning("Job sent again", job=job.id, run=job.run, attempt=job.attempt, lane=lane)
+        return "sent again"
+
+    def _later(self, waited: int) -> int:
+        """When to look again: after as long as was waited already, so that a long queue costs little."""
+        return self._janitor.now() + max(waited, LOOK_AGAIN_MS)
+
+    def _exhausted(self, job: Job) -> str:
+        return self._end(job, "failed", AttemptsExhausted(f"{job.attempt} attempts ended without a word"))
+
+    def _end(self, job: Job, status: Status, error: JobError) -> str:
+        ended = self._jobs.end(job, status, error=error, now=self._janitor.now())
+        if ended:
+            logger.warning("Job ended", job=job.id, run=job.run, status=status, reason=str(error))
+        return _if(ended, status)
+
+    def drain(self, letters: DeadLetters) -> None:
+        """Queue again what is still open, drop what is done; what cannot be read stays, and an alarm sees it."""
+        try:
+            for _ in range(DEAD_LETTER_ROUNDS):
+                received = letters.receive() if self._janitor.has_time() else []
+                self.done += Counter(self._settle(letters, letter) for letter in received)
+                if not received:
+                    return
+        except Transient as error:
+            logger.warning("The dead letters could not be drained; the next tick does", reason=str(error))
+
+    def _settle(self, letters: DeadLetters, letter: DeadLetter) -> str:
+        try:
+            message = Message.model_validate_json(letter.body)
+        except ValidationError:
+            logger.error("A dead letter cannot be read", item=letter.item_id, body=letter.body[:1000])
+            return "unreadable"
+        job = self._jobs.get(message.job, now=self._janitor.now())
+        is_open = job is not None and job.run == message.run and not job.is_terminal
+        if job is not None and is_open:
+            self._solo.send(message, client_id=job.client_id)
+        letters.delete(letter)
+        return "revived" if is_open else "dropped"
+
+
+def _if(changed: bool, done: str) -> str:
+    return done if changed else "changed meanwhile"

@@ -1,0 +1,42 @@
+"""One tick, on a schedule."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from functions.janitor.due import Janitor
+from shared.blobs import Blobs
+from shared.clock import now_ms
+from shared.log import logger
+from shared.queues import DeadLetterQueue, Lane
+from shared.settings import JanitorSettings
+from shared.store import JobStore
+
+MARGIN_MS = 10_000  # a tick begins nothing when less time is left
+
+
+@cache
+def _settings() -> JanitorSettings:
+    return JanitorSettings.from_environment()
+
+
+@cache
+def _services() -> tuple[JobStore, dict[str, Lane], list[DeadLetterQueue]]:
+    settings = _settings()
+    lanes = {"jobs": Lane(settings.jobs_queue_url), "solo": Lane(settings.solo_queue_url)}
+    urls = (settings.jobs_dead_letter_queue_url, settings.solo_dead_letter_queue_url)
+    return JobStore(settings.jobs_table, Blobs(settings.bucket)), lanes, [DeadLetterQueue(url) for url in urls]
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:  # noqa: ARG001 (the event says nothing)
+    """The function's entry point; how often each thing was done."""
+    jobs, lanes, dead_letters = _services()
+    janitor = Janitor(
+        jobs, lanes, dead_letters, now_ms, has_time=lambda: context.get_remaining_time_in_millis() > MARGIN_MS
+    )
+    done = dict(janitor.tick())
+    logger.info("Tick", extra={"done": done})
+    return done

@@ -1,0 +1,99 @@
+"""`python -m local.clients create`: registers a client at a deployment, or at the local cloud."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local.emulator import ROOT
+from local.errors import Problem
+from local.stack import Stack
+from local.steps import run
+from local.terraform import environment, require_terraform
+from shared import aws
+from shared.clients import new_client
+
+SCOPE = "jobs:read jobs:write"
+SCOPES = frozenset(SCOPE.split())
+
+
+def register(dynamodb: Any, table: str, *, name: str, scope: str) -> tuple[str, str]:
+    """Put a new client into the table; returns its id and its secret, which nothing can show again."""
+    client, secret = new_client(name=name, scope=scope)
+    dynamodb.put_item(
+        TableName=table,
+        Item=aws.to_item(client.model_dump(mode="json")),
+        ConditionExpression="attribute_not_exists(client_id)",
+    )
+    return client.client_id, secret
+
+
+def exists(dynamodb: Any, table: str, client_id: str) -> bool:
+    """Whether the table holds the client."""
+    return "Item" in dynamodb.get_item(TableName=table, Key=aws.to_item({"client_id": client_id}))
+
+
+def _create(*, name: str, scope: str, folder: Path | None) -> None:
+    if not name.strip():
+        raise Problem("A client needs a name: make client NAME=…")
+    if not scope.split() or not SCOPES.issuperset(scope.split()):
+        raise Problem(f"The scope may hold {' and '.join(sorted(SCOPES))}.")
+    dynamodb, table = _table(folder)
+    try:
+        client_id, secret = register(dynamodb, table, name=name, scope=" ".join(scope.split()))
+    except (BotoCoreError, ClientError) as error:
+        raise Problem(f"AWS does not take the client: {error}") from error
+    print(f"client_id      {client_id}\nclient_secret  {secret}")
+    print("The secret is shown this once; what is kept is its hash.", file=sys.stderr)
+
+
+def _table(folder: Path | None) -> tuple[Any, str]:
+    """DynamoDB and the name of the table of clients: of the local cloud in `folder`, or of the deployment."""
+    if folder:
+        stack = Stack.load(folder)
+        return stack.client("dynamodb"), stack.outputs["clients_table"]
+    outputs = _deployment()
+    return boto3.client("dynamodb", region_name=outputs["region"]), outputs["clients_table"]
+
+
+def _deployment() -> dict[str, Any]:
+    """The outputs of the deployment whose state `terraform/` is initialised for."""
+    answer = subprocess.run(
+        [require_terraform(), "-chdir=terraform", "output", "-json"],
+        cwd=ROOT,
+        env=environment({}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if answer.returncode:
+        raise Problem(f"Terraform cannot read the deployment's outputs:\n{answer.stderr.strip()}")
+    outputs = {name: output["value"] for name, output in json.loads(answer.stdout).items()}
+    if not outputs:
+        raise Problem("Nothing is deployed yet: run `make deploy`, or use LOCAL=1 for the local cloud.")
+    return outputs
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m local.clients", description=__doc__)
+    create = parser.add_subparsers(required=True).add_parser("create", help="register a client")
+    create.add_argument("--name", default="", help="whom it is for")
+    create.add_argument("--scope", default=SCOPE, help="what its tokens may carry (default: %(default)s)")
+    create.add_argument("--local", action="store_true", help="at the local cloud")
+    create.add_argument("--folder", type=Path, default=ROOT / ".samovar", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    folder = options.folder.resolve() if options.local else None
+    return run(partial(_create, name=options.name, scope=options.scope, folder=folder))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,11 @@
+"""What stops a command of the local cloud in a way that its user can do something about."""
+
+from __future__ import annotations
+
+
+class Problem(Exception):
+    """The message is for a person: it says what is wrong and what to do; no traceback is needed."""
+
+
+class NotUp(Problem):
+    """There is no local cloud to talk to."""

@@ -1,0 +1,54 @@
+"""Terraform, run for the local cloud: its words when it fails, its progress, and what it sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from local import apply
+from local.errors import Problem
+
+FAILING = """\
+#!/bin/sh
+echo "Plan: 2 to add, 0 to change, 0 to destroy."
+echo "aws_sqs_queue.jobs: Creation complete after 1s"
+sleep 1.2
+printf '\\nError: creating queue\\n\\n  with aws_sqs_queue.jobs,\\n' >&2
+exit 1
+"""
+PRINTING = """\
+#!/bin/sh
+env | sort
+"""
+
+
+def _terraform(folder: Path, script: str, *, report=lambda _: None) -> apply.LocalTerraform:
+    program = folder / "terraform-stand-in"
+    program.write_text(script, encoding="utf-8")
+    program.chmod(0o755)
+    commands = apply.of(folder, folder, url="http://127.0.0.1:1", report=report)
+    commands.terraform_bin_path = str(program)
+    return commands
+
+
+def test_a_failure_shows_terraforms_own_words_and_where_all_of_it_is(tmp_path: Path, monkeypatch):
+    said: list[str] = []
+    commands = _terraform(tmp_path, FAILING, report=said.append)
+    monkeypatch.setattr(apply, "of", lambda *_, **__: commands)
+    with pytest.raises(Problem) as caught:
+        apply.apply(tmp_path, tmp_path, url="", variables={"a": 1}, report=said.append)
+    assert "Error: creating queue\n  with aws_sqs_queue.jobs," in str(caught.value)
+    assert str(tmp_path / "terraform-apply.log") in str(caught.value)
+    assert said[-1] == "1 of 2 resources"
+
+
+def test_terraform_sees_the_emulator_and_not_the_users_aws(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("AWS_PROFILE", "production")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the user's")
+    monkeypatch.setenv("TF_VAR_environment", "production")
+    monkeypatch.setenv("TF_WORKSPACE", "production")
+    _, seen, _ = _terraform(tmp_path, PRINTING).cmd("version")
+    assert "AWS_ENDPOINT_URL=http://127.0.0.1:1\n" in seen
+    assert "production" not in seen
+    assert "the user's" not in seen
