@@ -19,7 +19,6 @@ STACK ?= .samovar
 
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
-CODE := shared functions local tests bench
 
 .PHONY: help demo test up down status logs package deploy client bench lint fmt lock clean environment
 
@@ -44,7 +43,7 @@ status: environment ## Say where the local cloud is
 	@$(PYTHON) -m local.cloud status --folder "$(STACK)"
 
 logs: environment ## Follow the logs of the local cloud's functions
-	@$(PYTHON) -m local.logs --folder "$(STACK)"
+	@exec $(PYTHON) -m local.logs --folder "$(STACK)"
 
 package: environment ## Build the artifacts for AWS; RUNTIME=, ARCHITECTURE= and MODEL=folder-or-wheel choose them
 	@$(PYTHON) -m local.package --target aws --runtime "$(RUNTIME)" --architecture "$(ARCHITECTURE)" \
@@ -62,16 +61,16 @@ bench: environment ## Measure; prints ratios taken in one run
 	@$(PYTHON) -m bench
 
 lint: environment ## Check style, types, imports and Terraform
-	@.venv/bin/ruff check
-	@.venv/bin/ruff format --check
+	@.venv/bin/ruff check --extend-exclude .samovar
+	@.venv/bin/ruff format --check --extend-exclude .samovar
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 	@$(PYTHON) -m local.terraform fmt-check
 	@$(PYTHON) -m local.terraform validate
 
 fmt: environment ## Put sources into shape
-	@.venv/bin/ruff check --fix
-	@.venv/bin/ruff format
+	@.venv/bin/ruff check --fix --extend-exclude .samovar
+	@.venv/bin/ruff format --extend-exclude .samovar
 	@terraform fmt -recursive terraform
 
 lock: environment ## Resolve the requirements again; add UPGRADE=1 for newer versions

@@ -21,6 +21,7 @@ Report = Callable[[str], None]
 
 _FOREIGN = re.compile("AWS_|TF_VAR_|TF_CLI_ARGS|TF_WORKSPACE|TF_DATA_DIR")  # the user's, for other clouds
 _PARALLELISM = 40  # most of the time the provider waits
+_ENDS_WITHIN_SECONDS = 10
 _ERRORS_SHOWN = 5_000  # characters
 
 
@@ -53,10 +54,7 @@ class LocalTerraform(Terraform):  # type: ignore[misc] # it ships no types
             try:
                 status = self._follow(running, log_file)
             except BaseException:
-                # Its providers are children of their own: they would go on.
-                with suppress(ProcessLookupError):
-                    os.killpg(running.pid, signal.SIGKILL)
-                running.wait()
+                _end(running)
                 raise
             return status, _content(log), _content(errors)
 
@@ -68,6 +66,16 @@ class LocalTerraform(Terraform):  # type: ignore[misc] # it ships no types
             if planned := re.search(r"^Plan: (\d+) to add, (\d+) to change, (\d+) to destroy", output, re.MULTILINE):
                 done = len(re.findall(r"^\S+: (?:Creation|Modifications|Destruction) complete", output, re.MULTILINE))
                 self._report(f"{done} of {sum(map(int, planned.groups()))} resources")
+
+
+def _end(running: subprocess.Popen[bytes]) -> None:
+    """Ask Terraform to end, so that its providers do and remove their sockets; insist when it takes its time."""
+    running.send_signal(signal.SIGINT)
+    with suppress(subprocess.TimeoutExpired):
+        running.wait(_ENDS_WITHIN_SECONDS)
+    with suppress(ProcessLookupError):
+        os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
 
 
 def _content(file: Any) -> str:

@@ -48,6 +48,16 @@ locals {
   # The artifact and what is unpacked from it are in /tmp at the same time, with some room.
   worker_storage_mb = max(512, ceil(local.model.size * 2.5 / 1048576))
 
+  # All of them, for what is said about each.
+  functions = {
+    auth    = module.auth
+    janitor = module.janitor
+    submit  = module.submit
+    worker  = module.worker
+  }
+  function_policies = { for name, function in local.functions : name => function.policy }
+  log_retentions    = { for name, function in local.functions : name => function.log_retention_days }
+
   code = {
     for name, entry in local.manifest.functions :
     name => { key = aws_s3_object.artifact[name].key, sha256_base64 = filebase64sha256("${var.artifacts}/${entry.file}") }

@@ -50,11 +50,10 @@ output "data_key_arn" {
 
 output "log_groups" {
   description = "Log groups, by function; `api` has the access logs."
-  value = {
-    api     = aws_cloudwatch_log_group.api.name
-    auth    = module.auth.log_group
-    submit  = module.submit.log_group
-    worker  = module.worker.log_group
-    janitor = module.janitor.log_group
-  }
+  value       = merge({ api = aws_cloudwatch_log_group.api.name }, { for name, function in local.functions : name => function.log_group })
+}
+
+output "settings" {
+  description = "What each function is told, by name of the variable."
+  value       = { for name, function in local.functions : name => function.settings }
 }

@@ -32,3 +32,18 @@ output "policy" {
   description = "What the function may do, as rendered JSON."
   value       = aws_iam_role_policy.main.policy
 }
+
+output "timeout_seconds" {
+  description = "The longest an invoke may take."
+  value       = aws_lambda_function.main.timeout
+}
+
+output "log_retention_days" {
+  description = "Days that logs are kept."
+  value       = aws_cloudwatch_log_group.main.retention_in_days
+}
+
+output "settings" {
+  description = "The environment, without what is Powertools' and OpenBLAS's."
+  value       = { for name, value in aws_lambda_function.main.environment[0].variables : name => value if !startswith(name, "POWERTOOLS_") && name != "OMP_NUM_THREADS" }
+}

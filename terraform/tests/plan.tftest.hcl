@@ -1,0 +1,415 @@
+# What a plan says, with mocked answers: no credentials, no account.
+
+mock_provider "aws" {
+  override_during = plan
+
+  mock_resource "aws_sqs_queue" {
+    defaults = { arn = "arn:aws:sqs:eu-west-2:123456789012:queue", id = "https://sqs.eu-west-2.amazonaws.com/123456789012/queue" }
+  }
+  mock_resource "aws_dynamodb_table" {
+    defaults = { arn = "arn:aws:dynamodb:eu-west-2:123456789012:table/table" }
+  }
+  mock_resource "aws_s3_bucket" {
+    defaults = { arn = "arn:aws:s3:::bucket", id = "bucket" }
+  }
+  mock_resource "aws_kms_key" {
+    defaults = { arn = "arn:aws:kms:eu-west-2:123456789012:key/key" }
+  }
+  mock_resource "aws_iam_role" {
+    defaults = { arn = "arn:aws:iam::123456789012:role/role" }
+  }
+  mock_resource "aws_cloudwatch_log_group" {
+    defaults = { arn = "arn:aws:logs:eu-west-2:123456789012:log-group:group" }
+  }
+  mock_resource "aws_lambda_function" {
+    defaults = { arn = "arn:aws:lambda:eu-west-2:123456789012:function:function", version = "7" }
+  }
+  mock_resource "aws_lambda_alias" {
+    defaults = {
+      arn        = "arn:aws:lambda:eu-west-2:123456789012:function:function:live"
+      invoke_arn = "arn:aws:apigateway:eu-west-2:lambda:path/2015-03-31/functions/function:live/invocations"
+    }
+  }
+  mock_resource "aws_lambda_layer_version" {
+    defaults = { arn = "arn:aws:lambda:eu-west-2:123456789012:layer:layer:1" }
+  }
+  mock_resource "aws_apigatewayv2_api" {
+    defaults = {
+      api_endpoint  = "https://api.execute-api.eu-west-2.amazonaws.com"
+      execution_arn = "arn:aws:execute-api:eu-west-2:123456789012:api"
+    }
+  }
+  mock_data "aws_caller_identity" {
+    defaults = { account_id = "123456789012" }
+  }
+  mock_data "aws_region" {
+    defaults = { name = "eu-west-2" }
+  }
+  mock_data "aws_kms_public_key" {
+    defaults = { public_key = "AAAA" }
+  }
+}
+
+variables {
+  artifacts = "./tests/fixtures"
+}
+
+# Told apart by name, so that a target that is another lane's is seen.
+override_resource {
+  target          = aws_sqs_queue.dead_letter["jobs"]
+  override_during = plan
+  values          = { arn = "arn:aws:sqs:eu-west-2:123456789012:jobs-dead-letter" }
+}
+
+override_resource {
+  target          = aws_sqs_queue.dead_letter["solo"]
+  override_during = plan
+  values          = { arn = "arn:aws:sqs:eu-west-2:123456789012:solo-dead-letter" }
+}
+
+override_resource {
+  target          = aws_sqs_queue.lane["jobs"]
+  override_during = plan
+  values          = { arn = "arn:aws:sqs:eu-west-2:123456789012:jobs", id = "https://sqs/jobs" }
+}
+
+override_resource {
+  target          = aws_sqs_queue.lane["solo"]
+  override_during = plan
+  values          = { arn = "arn:aws:sqs:eu-west-2:123456789012:solo", id = "https://sqs/solo" }
+}
+
+override_resource {
+  target          = module.janitor.aws_lambda_alias.live
+  override_during = plan
+  values          = { arn = "arn:aws:lambda:eu-west-2:123456789012:function:janitor:live" }
+}
+
+run "queues" {
+  command = plan
+
+  assert {
+    condition     = alltrue([for queue in aws_sqs_queue.lane : queue.visibility_timeout_seconds >= 6 * module.worker.timeout_seconds])
+    error_message = "A lane's visibility must be at least six times the worker's time-out."
+  }
+
+  assert {
+    condition     = alltrue([for mapping in aws_lambda_event_source_mapping.lane : contains(mapping.function_response_types, "ReportBatchItemFailures")])
+    error_message = "Every mapping must report partial failures."
+  }
+
+  assert {
+    condition     = alltrue([for mapping in aws_lambda_event_source_mapping.lane : endswith(mapping.function_name, ":live")])
+    error_message = "Every mapping must call the alias."
+  }
+
+  assert {
+    condition = alltrue([
+      for name, policy in aws_sqs_queue_redrive_policy.lane :
+      jsondecode(policy.redrive_policy).deadLetterTargetArn == aws_sqs_queue.dead_letter[name].arn
+      && jsondecode(policy.redrive_policy).maxReceiveCount >= 5
+    ])
+    error_message = "Each lane's dead letters must go to its own queue, after at least 5 receives."
+  }
+
+  assert {
+    condition     = keys(aws_sqs_queue_redrive_policy.lane) == keys(local.lanes) && length(distinct([for queue in aws_sqs_queue.dead_letter : queue.arn])) == length(local.lanes)
+    error_message = "Every lane must have a dead-letter queue of its own."
+  }
+
+  assert {
+    condition = alltrue([
+      for name, policy in aws_sqs_queue_redrive_allow_policy.dead_letter :
+      jsondecode(policy.redrive_allow_policy).sourceQueueArns == [aws_sqs_queue.lane[name].arn]
+    ])
+    error_message = "A dead-letter queue must take letters of its own lane only."
+  }
+
+  assert {
+    condition     = aws_lambda_event_source_mapping.lane["jobs"].batch_size == 10 && aws_lambda_event_source_mapping.lane["solo"].batch_size == 1
+    error_message = "The lane `jobs` feeds ten at a time, `solo` one."
+  }
+}
+
+run "policies" {
+  command = plan
+
+  # No wildcard in an action, and no statement about everything.
+  assert {
+    condition = alltrue(flatten([
+      for policy in values(local.function_policies) : [
+        for statement in jsondecode(policy).Statement : [
+          for action in flatten([statement.Action]) : !strcontains(action, "*")
+        ]
+      ]
+    ]))
+    error_message = "A function may do something by wildcard."
+  }
+
+  assert {
+    condition = alltrue(flatten([
+      for policy in values(local.function_policies) : [
+        for statement in jsondecode(policy).Statement : [
+          for resource in flatten([statement.Resource]) : resource != "*" && startswith(resource, "arn:aws:")
+        ]
+      ]
+    ]))
+    error_message = "A function may do something to everything."
+  }
+
+  assert {
+    condition     = keys(local.function_policies) == keys(local.manifest.functions)
+    error_message = "The policies of all functions must be looked at."
+  }
+
+  # What the local cloud does not check, because services do it and not functions.
+  assert {
+    condition = alltrue([
+      for permission in aws_lambda_permission.api :
+      permission.principal == "apigateway.amazonaws.com" && permission.action == "lambda:InvokeFunction"
+      && startswith(permission.source_arn, "arn:aws:execute-api:") && permission.qualifier == "live"
+    ])
+    error_message = "The gateway must be allowed to invoke the alias, and nobody else by this."
+  }
+
+  assert {
+    condition     = toset(keys(aws_lambda_permission.api)) == toset(values(local.routes))
+    error_message = "Each function behind a route must be open to the gateway."
+  }
+
+  assert {
+    condition = jsondecode(aws_iam_role_policy.scheduler.policy).Statement == [{
+      Sid = "InvokeJanitor", Effect = "Allow", Action = ["lambda:InvokeFunction"], Resource = [module.janitor.alias_arn]
+    }]
+    error_message = "The scheduler must be allowed to invoke the janitor's alias, and nothing else."
+  }
+
+  assert {
+    condition = alltrue(flatten([
+      for name in ["jobs", "solo"] : [
+        for action in ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"] : anytrue([
+          for statement in jsondecode(local.function_policies.worker).Statement :
+          contains(flatten([statement.Action]), action) && contains(flatten([statement.Resource]), aws_sqs_queue.lane[name].arn)
+        ])
+      ]
+    ]))
+    error_message = "The mapping polls with the worker's role: it must be allowed to."
+  }
+}
+
+run "api" {
+  command = plan
+
+  assert {
+    condition     = toset(keys(aws_apigatewayv2_route.route)) == toset(keys(local.routes))
+    error_message = "Every route of the table must exist."
+  }
+
+  assert {
+    condition = toset([
+      for settings in aws_apigatewayv2_stage.default.route_settings : settings.route_key
+      if settings.throttling_rate_limit >= 1 && settings.throttling_burst_limit >= 1
+    ]) == toset(keys(local.routes))
+    error_message = "Every route must have a throttle with rate and burst."
+  }
+
+  assert {
+    condition = alltrue([
+      for settings in aws_apigatewayv2_stage.default.default_route_settings :
+      settings.throttling_rate_limit >= 1 && settings.throttling_burst_limit >= 1
+    ])
+    error_message = "The default throttle must have rate and burst: 0 refuses everything."
+  }
+
+  assert {
+    condition     = length(aws_apigatewayv2_stage.default.access_log_settings) == 1
+    error_message = "Access must be logged."
+  }
+}
+
+run "functions" {
+  command = plan
+
+  assert {
+    condition     = module.worker.timeout_seconds == 900
+    error_message = "The worker may take 15 minutes."
+  }
+
+  assert {
+    condition     = local.worker_storage_mb == 550
+    error_message = "/tmp must hold 2.5 times the artifact of 220 MiB."
+  }
+
+  assert {
+    condition     = aws_lambda_function_event_invoke_config.worker.maximum_retry_attempts == 0 && aws_lambda_function_event_invoke_config.worker.maximum_event_age_in_seconds == 60
+    error_message = "A ping must be tried once, within a minute."
+  }
+
+  assert {
+    condition = alltrue(concat(
+      [for retention in values(local.log_retentions) : retention == var.log_retention_days],
+      [aws_cloudwatch_log_group.api.retention_in_days == var.log_retention_days],
+    ))
+    error_message = "Every log group must have a retention."
+  }
+}
+
+run "data" {
+  command = plan
+
+  assert {
+    condition     = alltrue([for table in [aws_dynamodb_table.jobs, aws_dynamodb_table.clients] : table.point_in_time_recovery[0].enabled && table.deletion_protection_enabled])
+    error_message = "Tables must be recoverable, and not be deleted by a slip."
+  }
+
+  assert {
+    condition     = aws_dynamodb_table.jobs.ttl[0].attribute_name == "expires_at" && aws_dynamodb_table.jobs.ttl[0].enabled
+    error_message = "Jobs must expire."
+  }
+
+  assert {
+    condition = { for index in aws_dynamodb_table.jobs.global_secondary_index : index.name => [index.hash_key, index.range_key, index.projection_type] } == {
+      by_client = ["client_id", "id", "KEYS_ONLY"]
+      due       = ["due_slot", "due_at", "KEYS_ONLY"]
+    }
+    error_message = "The indexes must be by_client and due, of keys only."
+  }
+
+  assert {
+    condition = alltrue([
+      aws_s3_bucket_public_access_block.main.block_public_acls, aws_s3_bucket_public_access_block.main.block_public_policy,
+      aws_s3_bucket_public_access_block.main.ignore_public_acls, aws_s3_bucket_public_access_block.main.restrict_public_buckets,
+    ])
+    error_message = "Nothing in the bucket may become public."
+  }
+
+  assert {
+    condition     = length(aws_s3_bucket_policy.main) == 1 && jsondecode(aws_s3_bucket_policy.main[0].policy).Statement[0].Effect == "Deny"
+    error_message = "The bucket must refuse plain HTTP."
+  }
+
+  assert {
+    condition = toset([
+      for rule in aws_s3_bucket_lifecycle_configuration.main.rule : rule.filter[0].prefix if length(rule.expiration) > 0
+    ]) == toset(["inputs/", "results/", "uploads/"])
+    error_message = "Inputs, results and uploads must expire, and nothing else."
+  }
+}
+
+run "local_cloud_differs_where_it_must" {
+  command = plan
+
+  variables {
+    environment = "local"
+  }
+
+  assert {
+    condition     = aws_s3_bucket.main.force_destroy && !aws_dynamodb_table.jobs.deletion_protection_enabled
+    error_message = "A local cloud must come down."
+  }
+}
+
+run "artifacts_for_another_runtime" {
+  command = plan
+
+  variables {
+    runtime = "python3.12"
+  }
+
+  expect_failures = [aws_lambda_layer_version.main]
+}
+
+run "bad_environment" {
+  command = plan
+
+  variables {
+    environment = "Production!"
+  }
+
+  expect_failures = [var.environment]
+}
+
+run "bad_urls_and_machines" {
+  command = plan
+
+  variables {
+    public_url   = "https://api.example/"
+    architecture = "mips"
+    runtime      = "python2.7"
+  }
+
+  expect_failures = [var.public_url, var.architecture, var.runtime]
+}
+
+run "bad_sizes" {
+  command = plan
+
+  variables {
+    worker_memory_mb   = 128
+    worker_concurrency = { jobs = 1, solo = 50 }
+    log_retention_days = 2
+  }
+
+  expect_failures = [var.worker_memory_mb, var.worker_concurrency, var.log_retention_days]
+}
+
+run "bad_throttles" {
+  command = plan
+
+  variables {
+    throttle       = { rate = 0, burst = 1 }
+    token_throttle = { rate = 1, burst = 0 }
+  }
+
+  expect_failures = [var.throttle, var.token_throttle]
+}
+
+run "bad_warming" {
+  command = plan
+
+  variables {
+    warming = { on_token = { environments = -1, cooldown_seconds = 1 } }
+  }
+
+  expect_failures = [var.warming]
+}
+
+run "signing_key_that_is_not_published" {
+  command = plan
+
+  variables {
+    signing_key = "k2"
+  }
+
+  expect_failures = [var.signing_key]
+}
+
+run "no_published_key" {
+  command = plan
+
+  variables {
+    published_keys = []
+  }
+
+  expect_failures = [var.published_keys]
+}
+
+run "bad_alarm_topic" {
+  command = plan
+
+  variables {
+    alarm_topic_arns = ["mail@example.com"]
+  }
+
+  expect_failures = [var.alarm_topic_arns]
+}
+
+run "missing_artifacts" {
+  command = plan
+
+  variables {
+    artifacts = "./tests/none"
+  }
+
+  expect_failures = [var.artifacts]
+}
