@@ -27,6 +27,7 @@ SamovarError
 │   ├── DeadlineExceeded         deadline_exceeded
 │   └── ModelFailed              model_failed
 ├── ModelError                   this environment has no usable model; its jobs go elsewhere
+├── UrlRefused                   a webhook may not call this URL or address
 └── Transient                    a service was busy or away; the same call may succeed later
 """
 
@@ -219,6 +220,10 @@ class ModelFailed(JobError):
 
 class ModelError(SamovarError):
     """The model artifact cannot be fetched, verified, unpacked or loaded."""
+
+
+class UrlRefused(SamovarError):
+    """A URL, or an address that its host has, which a webhook may not call; the message says why."""
 
 
 class Transient(SamovarError):

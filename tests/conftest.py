@@ -16,16 +16,22 @@ REGION = "eu-west-2"
 @pytest.fixture
 def aws_services(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     """The tables, queues, bucket and key that the functions use, in moto."""
+    made_up_credentials(monkeypatch)
+    with mock_aws():
+        yield provision()
+
+
+def made_up_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that nothing can reach a real account."""
     for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-    with mock_aws():
-        yield _provision()
 
 
-def _provision() -> SimpleNamespace:
+def provision(*, signing: bool = True) -> SimpleNamespace:
+    """Make, within `mock_aws`, what Terraform makes; `signing` includes a key, which takes its time."""
     dynamodb = boto3.client("dynamodb")
     names = {"id": "S", "part": "S", "client_id": "S", "due_slot": "N", "due_at": "N"}
     dynamodb.create_table(
@@ -46,7 +52,7 @@ def _provision() -> SimpleNamespace:
         CreateBucketConfiguration={"LocationConstraint": REGION},
     )
     sqs = boto3.client("sqs")
-    key = boto3.client("kms").create_key(KeySpec="RSA_2048", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["Arn"]
+    key = _signing_key() if signing else ""
     return SimpleNamespace(
         dynamodb=dynamodb,
         sqs=sqs,
@@ -54,6 +60,10 @@ def _provision() -> SimpleNamespace:
         solo_queue_url=sqs.create_queue(QueueName="solo")["QueueUrl"],
         signing_key_arn=key,
     )
+
+
+def _signing_key() -> str:
+    return boto3.client("kms").create_key(KeySpec="RSA_2048", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["Arn"]
 
 
 def _keys(partition: str, sort: str) -> list[dict[str, str]]:

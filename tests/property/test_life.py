@@ -1,0 +1,272 @@
+"""The life of jobs under anything that can happen to them, in any order: a state machine over the real store.
+
+Workers claim, beat, finish, crash and come back as zombies; clients cancel, retry and delete; messages are doubled and
+lost; the janitor ticks; time passes. What must hold is checked after every step.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+from moto import mock_aws
+
+from functions.janitor.due import Janitor
+from shared.blobs import Blobs
+from shared.errors import ModelFailed
+from shared.models import TERMINAL, Job, Message, Metrics, Model, new_job_id
+from shared.queues import DeadLetterQueue, Lane
+from shared.store import ATTEMPTS_LIMIT, DEADLINE_MS, LIFETIME_SECONDS, JobStore
+from tests.conftest import made_up_credentials, provision
+
+START = 1_800_000_000_000
+SHARDS = 3
+ENOUGH_TICKS = 40
+
+
+class Lives(RuleBasedStateMachine):
+    """One table, some jobs, any number of workers."""
+
+    jobs = Bundle("jobs")
+    claims = Bundle("claims")
+    merges = Bundle("merges")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aws = mock_aws()
+        self.aws.start()
+        services = provision(signing=False)
+        self.sqs = services.sqs
+        self.store = JobStore("jobs", Blobs("bucket"))
+        self.urls = {"jobs": services.jobs_queue_url, "solo": services.solo_queue_url}
+        self.lanes = {name: Lane(url) for name, url in self.urls.items()}
+        dead = self.sqs.create_queue(QueueName="dead")["QueueUrl"]
+        self.dead = [DeadLetterQueue(dead)]
+        self.now = START
+        self.names: list[str] = []
+        self.owners = 0
+        # What has been seen of each run: its attempts only grow, and its end is final.
+        self.attempts: dict[tuple[str, int], int] = {}
+        self.ends: dict[tuple[str, int], tuple[Any, ...]] = {}
+        self.runs: dict[str, int] = {}
+        self.deleted: set[str] = set()
+
+    def teardown(self) -> None:
+        try:
+            if self.names:
+                self._until_nothing_is_open()
+        finally:
+            self.aws.stop()
+
+    # What happens
+
+    @rule(target=jobs, characters=st.sampled_from([10, 10, 200_000]))
+    def submit(self, characters: int) -> str:
+        job_id = new_job_id(self.now)
+        job = Job(
+            id=job_id, client_id="c", model=Model(name="m", version="1"), characters=characters, created_at=self.now,
+            queued_at=self.now, deadline=self.now + DEADLINE_MS, expires_at=self.now // 1000 + LIFETIME_SECONDS,
+        )  # fmt: skip
+        self.store.create(job, b"{}")
+        self.names.append(job_id)
+        return job_id
+
+    @rule(target=claims, job_id=jobs, stale=st.booleans())
+    def claim(self, job_id: str, stale: bool) -> Any:
+        """By a message of this run, or by one of the run before that came late or twice."""
+        run = self.kept(job_id).run - (1 if stale else 0)
+        claimed = self.store.claim(Message(job=job_id, run=max(run, 1)), owner=self.owner(), now=self.now)
+        return multiple(claimed) if claimed else multiple()
+
+    @rule(claimed=claims)
+    def beat(self, claimed: Job) -> None:
+        self.store.extend(claimed, now=self.now)
+
+    @rule(claimed=claims)
+    def succeed(self, claimed: Job) -> None:
+        if claimed.characters < 100_000:
+            name = f"{claimed.run}.{claimed.attempt}".encode()
+            self.store.succeed(claimed, name, metrics=Metrics(), now=self.now)
+
+    @rule(claimed=claims)
+    def fail(self, claimed: Job) -> None:
+        self.store.fail(claimed, ModelFailed("x"), metrics=Metrics(), now=self.now)
+
+    @rule(claimed=claims)
+    def release(self, claimed: Job) -> None:
+        self.store.release(claimed)
+
+    @rule(claimed=consumes(claims))
+    def crash(self, claimed: Job) -> None:
+        """The worker is gone and does nothing more."""
+
+    @rule(claimed=claims)
+    def split(self, claimed: Job) -> None:
+        if claimed.characters > 100_000:
+            self.store.split(claimed, SHARDS, now=self.now)
+
+    @rule(job_id=jobs, shard=st.integers(min_value=0, max_value=SHARDS - 1))
+    def run_shard(self, job_id: str, shard: int) -> None:
+        job = self.kept(job_id)
+        if job.status == "running" and self.store.progress(job):
+            self.store.shard_done(job, shard, b"{}")
+
+    @rule(target=merges, job_id=jobs)
+    def claim_merge(self, job_id: str) -> Any:
+        job = self.kept(job_id)
+        split = self.store.progress(job)
+        if split is None or not split.is_complete:
+            return multiple()
+        claimed = self.store.claim_merge(Message(job=job_id, run=job.run), owner=self.owner(), now=self.now)
+        return multiple(claimed) if claimed else multiple()
+
+    @rule(claimed=merges)
+    def merge(self, claimed: Job) -> None:
+        name = f"{claimed.run}.{claimed.attempt}".encode()
+        self.store.succeed(claimed, name, metrics=Metrics(), now=self.now)
+
+    @rule(claimed=consumes(merges))
+    def crash_merging(self, claimed: Job) -> None:
+        """The merger is gone and does nothing more."""
+
+    @rule(job_id=jobs)
+    def cancel(self, job_id: str) -> None:
+        self.store.cancel(self.kept(job_id), now=self.now)
+
+    @rule(job_id=jobs)
+    def retry(self, job_id: str) -> None:
+        before = self.kept(job_id)
+        again = self.store.retry(before, now=self.now)
+        assert (again is not None) == (
+            before.status in {"failed", "canceled", "expired"} and job_id not in self.deleted
+        )
+
+    @rule(job_id=jobs)
+    def delete(self, job_id: str) -> None:
+        self.store.delete(self.kept(job_id), now=self.now)
+        self.deleted.add(job_id)
+
+    @rule()
+    def tick(self) -> None:
+        Janitor(self.store, self.lanes, self.dead, lambda: self.now).tick()
+
+    @rule()
+    def lose_messages(self) -> None:
+        self.received()
+
+    @rule(seconds=st.sampled_from([1, 30, 61, 600, 25 * 3600]))
+    def pass_time(self, seconds: int) -> None:
+        self.now += seconds * 1000
+
+    # What must hold
+
+    @invariant()
+    def jobs_keep_their_promises(self) -> None:
+        for job_id in self.names:
+            job = self.store._get(job_id, "job")
+            assert job is not None
+            self.check(Job.model_validate(job))
+
+    def check(self, job: Job) -> None:
+        run = (job.id, job.run)
+        assert job.run >= self.runs.get(job.id, 1), "runs only grow"
+        self.runs[job.id] = job.run
+        assert ATTEMPTS_LIMIT >= job.attempt >= self.attempts.get(run, 0), "attempts only grow, within their limit"
+        self.attempts[run] = job.attempt
+        if job.status in TERMINAL:
+            end = (job.status, job.completed_at)
+            assert self.ends.setdefault(run, end) == end, "an end is final within its run"
+            assert job.due_at is None, "nobody need look at a job that ended"
+            assert job.owner is None, "nobody holds a job that ended"
+        else:
+            assert run not in self.ends, "what ended does not go on"
+            assert job.due_at is not None, "an open job is due at some time"
+        if job.status == "succeeded" and job.id not in self.deleted:
+            assert self.store.result(job) == f"{job.run}.{job.attempt}".encode(), "the result is the winner's own"
+        else:
+            assert job.result_part is None or job.id in self.deleted
+
+    def _until_nothing_is_open(self) -> None:
+        """Workers that do their work, and ticks: every job comes to an end, without anybody's help."""
+        for _ in range(ENOUGH_TICKS):
+            self.tick()
+            for message in self.received():
+                self.work(message)
+            self.jobs_keep_their_promises()
+            if all(self.kept(job_id).is_terminal for job_id in self.names):
+                return
+            self.now += 61_000
+        left = Counter(self.kept(job_id).status for job_id in self.names)
+        pytest.fail(f"Jobs stay open: {left}")
+
+    def work(self, message: Message) -> None:
+        """What a worker does with a message."""
+        job = self.store.get(message.job, now=self.now)
+        if job is None or job.run != message.run:
+            return
+        if message.shard is not None:
+            self.run_shard(job.id, message.shard)
+            self.merge_if_complete(job)
+            return
+        claimed = self.store.claim(message, owner=self.owner(), now=self.now)
+        if claimed is None:
+            self.merge_if_complete(job)
+        elif claimed.characters < 100_000:
+            self.succeed(claimed)
+        elif self.store.split(claimed, SHARDS, now=self.now):
+            shards = [Message(job=job.id, run=job.run, shard=shard) for shard in range(SHARDS)]
+            self.lanes["solo"].send_all(shards, client_id="c")
+
+    def merge_if_complete(self, job: Job) -> None:
+        split = self.store.progress(self.kept(job.id))
+        if split is not None and split.is_complete:
+            claimed = self.store.claim_merge(Message(job=job.id, run=job.run), owner=self.owner(), now=self.now)
+            if claimed is not None:
+                self.merge(claimed)
+
+    # Helpers
+
+    def kept(self, job_id: str) -> Job:
+        item = self.store._get(job_id, "job")
+        assert item is not None
+        return Job.model_validate(item)
+
+    def owner(self) -> str:
+        self.owners += 1
+        return f"w{self.owners}"
+
+    def received(self) -> list[Message]:
+        messages = []
+        for url in self.urls.values():
+            while got := self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+                for one in got:
+                    self.sqs.delete_message(QueueUrl=url, ReceiptHandle=one["ReceiptHandle"])
+                    messages.append(Message.model_validate(json.loads(one["Body"])))
+        return messages
+
+
+def test_whatever_happens_to_jobs_each_comes_to_one_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up_credentials(monkeypatch)
+    run_state_machine_as_test(
+        Lives,
+        settings=settings(
+            max_examples=30,
+            stateful_step_count=30,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )
