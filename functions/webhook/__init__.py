@@ -1,1 +1,0 @@
-"""Function `webhook`: announces the end of a job to its client's URL."""
