@@ -9,6 +9,7 @@ import sys
 NAMES = {
     "cold": "a cold process to its first result, against plain spaCy",
     "throughput": "the worker over an in-memory store, against nlp.pipe",
+    "model": "a model of 220 MB from an empty folder to its first result, against the naive way",
     "cloud": "a warm job, big texts and many jobs on a local cloud of its own",
 }
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 from shared.errors import Transient
 
 # 403 without a word is S3's answer to HEAD when the caller may not list the bucket.
 _MISSING = {"NoSuchKey", "404", "403", "InvalidRange", "PreconditionFailed"}
+
+_BUILDING = Lock()
 
 
 class ConditionFailed(Exception):
@@ -43,8 +46,11 @@ def client(service: str, *, read_timeout: float = 5, attempts: int = 3, connecti
         # What S3 objects encrypted with KMS need; and no checksum of the SDK's own in URLs that others use.
         signature_version="v4",
         request_checksum_calculation="when_required",
+        # The bucket's regional host: the global one, which URLs would name else, redirects or refuses.
+        s3={"addressing_style": "virtual"},
     )
-    return boto3.client(service, config=config)  # type: ignore[call-overload]
+    with _BUILDING:  # boto3's default session is not for several threads at once
+        return boto3.client(service, config=config)  # type: ignore[call-overload]
 
 
 @contextmanager

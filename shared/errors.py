@@ -25,6 +25,7 @@ SamovarError
 │   ├── InvalidInput             invalid_input
 │   ├── AttemptsExhausted        attempts_exhausted
 │   ├── DeadlineExceeded         deadline_exceeded
+│   ├── ResultTooBig             result_too_big
 │   └── ModelFailed              model_failed
 ├── ModelError                   this environment has no usable model; its jobs go elsewhere
 ├── UrlRefused                   a webhook may not call this URL or address
@@ -210,6 +211,12 @@ class AttemptsExhausted(JobError):
     """Every attempt ended without a word, as when the environment runs out of memory."""
 
     code, title, retryable = "attempts_exhausted", "The job was attempted too often", True
+
+
+class ResultTooBig(JobError):
+    """The merged result does not fit where it is put together."""
+
+    code, title = "result_too_big", "The result is too big"
 
 
 class ModelFailed(JobError):

@@ -10,10 +10,19 @@ import secrets
 import uuid
 from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 Feature = Literal["ents", "sents", "tokens", "noun_chunks"]
 FEATURES: tuple[Feature, ...] = get_args(Feature)
+FEATURES_LIMIT = 16  # repeated ones are no error
 DEFAULT_FEATURES: tuple[Feature, ...] = ("ents", "sents")
 
 Status = Literal["queued", "running", "succeeded", "failed", "canceled", "expired"]
@@ -66,9 +75,13 @@ class AnalyzeRequest(Strict):
     """The body of `POST /analyze`: `text`, `documents` or an upload, and what to find in it."""
 
     text: Text | None = None
-    documents: Annotated[tuple[Document, ...], Field(min_length=1, max_length=DOCUMENTS_LIMIT)] | None = None
+    documents: (
+        Annotated[tuple[Document, ...], Field(fail_fast=True, min_length=1, max_length=DOCUMENTS_LIMIT)] | None
+    ) = None
     upload_id: Annotated[str, StringConstraints(pattern=UPLOAD_ID)] | None = None
-    features: Annotated[tuple[Feature, ...], Field(min_length=1)] = DEFAULT_FEATURES
+    features: Annotated[tuple[Feature, ...], Field(fail_fast=True, min_length=1, max_length=FEATURES_LIMIT)] = (
+        DEFAULT_FEATURES
+    )
 
     @field_validator("features")
     @classmethod

@@ -20,8 +20,10 @@ from shared.blobs import Blobs
 from shared.errors import InputMissing, JobError
 from shared.models import DueItem, Failure, Job, Message, Metrics, Progress, Split, Status
 
+DETAIL_LIMIT = 1_000  # characters of a failure's detail
 INLINE_LIMIT = 32 * 1024  # bytes, compressed
 ATTEMPTS_LIMIT = 5
+MERGE_ATTEMPTS_LIMIT = 2 * ATTEMPTS_LIMIT  # merging is not refused because running took its attempts
 LEASE_MS = 60_000
 FIRST_LOOK_MS = 60_000  # a new job is due this long after it was stored
 DUE_SLOTS = 16  # partitions of the index `due`
@@ -30,6 +32,8 @@ DEADLINE_MS = 24 * 3600 * 1000
 
 _JSON = "application/json"
 _BATCH_GET_LIMIT = 100
+
+_SPLIT_EXISTS = "attribute_exists(#total)"  # an update would else make an item of its own, without an end
 
 # The fence: what makes a claim this one and no other.
 _MINE = "#run = :my_run AND #attempt = :my_attempt AND #owner = :my_owner AND #status = :still"
@@ -103,6 +107,7 @@ class JobStore:
         return self._claim(
             message,
             "(#status = :queued OR (#status = :running AND #lease < :now)) AND attribute_not_exists(#shards)",
+            limit=ATTEMPTS_LIMIT,
             owner=owner,
             now=now,
         )
@@ -116,14 +121,15 @@ class JobStore:
         return self._claim(
             message,
             "#status = :running AND attribute_exists(#shards) AND (attribute_not_exists(#lease) OR #lease < :now)",
+            limit=MERGE_ATTEMPTS_LIMIT,
             owner=owner,
             now=now,
         )
 
-    def _claim(self, message: Message, may_be_claimed: str, *, owner: str, now: int) -> Job | None:
+    def _claim(self, message: Message, may_be_claimed: str, *, limit: int, owner: str, now: int) -> Job | None:
         update = aws.expression(
             {
-                "queued": "queued", "running": "running", "run": message.run, "limit": ATTEMPTS_LIMIT,
+                "queued": "queued", "running": "running", "run": message.run, "limit": limit,
                 "one": 1, "now": now, "lease": now + LEASE_MS, "owner": owner,
             },
             UpdateExpression="SET #status = :running, #attempt = #attempt + :one, #lease = :lease, "
@@ -170,15 +176,22 @@ class JobStore:
         change = "SET #shards = :shards, #due_at = :due_at REMOVE #lease, #owner"
         return self._leave(job, change, {"shards": total, "due_at": now + FIRST_LOOK_MS})
 
-    def shard_done(self, job: Job, shard: int, outcome: bytes) -> Split:
+    def shard_done(self, job: Job, shard: int, outcome: bytes) -> Split | None:
         """Store a shard's outcome, then record that it is done; the state of the split after that.
+
+        None when there is no such split any more, because its job was deleted.
 
         Raises:
             Transient: when it is not known to be recorded.
         """
         self._blobs.put(_shard_key(job, shard), outcome, content_type=_JSON)
-        update = aws.expression({"shard": {shard}}, UpdateExpression="ADD #done :shard")
-        return Split.model_validate(self._update(job.id, update, part=f"split#{job.run}"))
+        update = aws.expression(
+            {"shard": {shard}}, UpdateExpression="ADD #done :shard", ConditionExpression=_SPLIT_EXISTS
+        )
+        try:
+            return Split.model_validate(self._update(job.id, update, part=f"split#{job.run}"))
+        except aws.ConditionFailed:
+            return None
 
     def shard_outcomes(self, job: Job) -> Iterator[bytes]:
         """The outcomes of all shards, in order, one at a time.
@@ -353,8 +366,11 @@ class JobStore:
         change = "SET #due_at = :next" + (", #attempt = #attempt + :one" if again else "")
         if not self._as_read(job, change, {"next": due_at, "one": 1}):
             return False
-        seen = aws.expression({"seen": len(split.done)}, UpdateExpression="SET #seen = :seen")
-        self._update(job.id, seen, part=f"split#{job.run}")
+        seen = aws.expression(
+            {"seen": len(split.done)}, UpdateExpression="SET #seen = :seen", ConditionExpression=_SPLIT_EXISTS
+        )
+        with suppress(aws.ConditionFailed):  # deleted meanwhile
+            self._update(job.id, seen, part=f"split#{job.run}")
         return True
 
     def end(self, job: Job, status: Status, *, error: JobError | None = None, now: int) -> bool:
@@ -431,7 +447,7 @@ def _plain(model: BaseModel) -> dict[str, Any]:
 
 
 def _failure(error: JobError) -> Failure:
-    return Failure(code=error.code, title=error.title, detail=str(error), retryable=error.retryable)
+    return Failure(code=error.code, title=error.title, detail=str(error)[:DETAIL_LIMIT], retryable=error.retryable)
 
 
 def _shard_key(job: Job, shard: int) -> str:

@@ -1,19 +1,38 @@
-# A dead letter that the janitor cannot read stays where it is: one that is older than a few ticks is for a person.
+# A dead letter that the janitor cannot read stays where it is: one that is there for ten minutes is for a person. Not by
+# the age of the oldest message, which leaves out what was received several times.
 resource "aws_cloudwatch_metric_alarm" "dead_letter" {
   for_each = local.is_local ? {} : aws_sqs_queue.dead_letter # the local cloud has no metrics
 
   alarm_name          = "${each.value.name}-stays"
   alarm_description   = "A dead letter of the lane ${each.key} is not drained: read it, then delete it or queue it again."
-  namespace           = "AWS/SQS"
-  metric_name         = "ApproximateAgeOfOldestMessage"
-  dimensions          = { QueueName = each.value.name }
-  statistic           = "Maximum"
-  period              = 60
-  evaluation_periods  = 1
-  threshold           = 300
+  evaluation_periods  = 10
+  threshold           = 0
   comparison_operator = "GreaterThanThreshold"
   treat_missing_data  = "notBreaching"
   alarm_actions       = var.alarm_topic_arns
+
+  metric_query {
+    id          = "letters"
+    expression  = "visible + received"
+    label       = "Dead letters"
+    return_data = true
+  }
+
+  dynamic "metric_query" {
+    for_each = { visible = "ApproximateNumberOfMessagesVisible", received = "ApproximateNumberOfMessagesNotVisible" }
+
+    content {
+      id = metric_query.key
+
+      metric {
+        namespace   = "AWS/SQS"
+        metric_name = metric_query.value
+        dimensions  = { QueueName = each.value.name }
+        stat        = "Maximum"
+        period      = 60
+      }
+    }
+  }
 }
 
 # Nothing is lost while the janitor fails, but nothing is taken up either.

@@ -45,8 +45,8 @@ locals {
     SOLO_DEAD_LETTER_QUEUE_URL = aws_sqs_queue.dead_letter["solo"].id
   }
 
-  # The artifact and what is unpacked from it are in /tmp at the same time, with some room.
-  worker_storage_mb = max(512, ceil(local.model.size * 2.5 / 1048576))
+  # /tmp: the artifact and what is unpacked from it, with some room; then the biggest result, twice, while it is merged.
+  worker_storage_mb = ceil(local.model.size * 2.5 / 1048576) + 1024
 
   # All of them, for what is said about each.
   functions = {
@@ -79,6 +79,7 @@ resource "aws_lambda_layer_version" "main" {
   source_code_hash         = filebase64sha256("${var.artifacts}/${each.value.file}")
   compatible_runtimes      = [var.runtime]
   compatible_architectures = [var.architecture]
+  skip_destroy             = true # older versions of the functions go on with it
 
   lifecycle {
     precondition {
@@ -301,7 +302,14 @@ resource "aws_lambda_function_recursion_config" "worker" {
   recursive_loop = "Allow"
 }
 
-# Pings are worth something now or not at all: the next token is their repetition.
+# A tick is repeated by the next one, not by Lambda; the same for a ping, by the next token.
+resource "aws_lambda_function_event_invoke_config" "janitor" {
+  function_name                = module.janitor.function_name
+  qualifier                    = module.janitor.alias_name
+  maximum_retry_attempts       = 0
+  maximum_event_age_in_seconds = 60
+}
+
 resource "aws_lambda_function_event_invoke_config" "worker" {
   function_name                = module.worker.function_name
   qualifier                    = module.worker.alias_name

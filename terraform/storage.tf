@@ -48,20 +48,21 @@ resource "aws_s3_bucket_policy" "main" {
 resource "aws_s3_bucket_lifecycle_configuration" "main" {
   bucket = aws_s3_bucket.main.id
 
-  # A job's items expire after 7 days; its objects a day later, so that no pointer leads nowhere.
+  # A job's items expire after 7 days; its objects a day later, so that no pointer leads nowhere. An upload may wait for
+  # its job for as long.
   dynamic "rule" {
-    for_each = toset(["inputs/", "results/", "uploads/"])
+    for_each = { inputs = 8, results = 8, uploads = 16 }
 
     content {
-      id     = "expire-${trimsuffix(rule.value, "/")}"
+      id     = "expire-${rule.key}"
       status = "Enabled"
 
       filter {
-        prefix = rule.value
+        prefix = "${rule.key}/"
       }
 
       expiration {
-        days = 8
+        days = rule.value
       }
     }
   }
@@ -100,6 +101,11 @@ resource "aws_s3_object" "artifact" {
       tags = {}
     }
   }
+
+  # What runs still needs the old one until the alias has moved.
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 resource "aws_s3_object" "model" {
@@ -112,5 +118,10 @@ resource "aws_s3_object" "model" {
     default_tags {
       tags = {}
     }
+  }
+
+  # What runs still needs the old one until the alias has moved.
+  lifecycle {
+    create_before_destroy = true
   }
 }

@@ -10,7 +10,7 @@ from typing import IO
 from shared import aws
 from shared.errors import InputMissing, JobError
 from shared.models import Failure, Job, Message, Metrics, Progress, Split
-from shared.store import ATTEMPTS_LIMIT, FIRST_LOOK_MS, LEASE_MS
+from shared.store import ATTEMPTS_LIMIT, FIRST_LOOK_MS, LEASE_MS, MERGE_ATTEMPTS_LIMIT
 
 
 @dataclass
@@ -48,22 +48,24 @@ class MemoryJobs:
             dead = job.status == "running" and job.lease is not None and job.lease < now
             return (job.status == "queued" or dead) and job.shards is None
 
-        return self._claim(message, may_be_claimed, owner=owner, now=now)
+        return self._claim(message, may_be_claimed, limit=ATTEMPTS_LIMIT, owner=owner, now=now)
 
     def claim_merge(self, message: Message, *, owner: str, now: int) -> Job | None:
         def may_be_claimed(job: Job) -> bool:
             return job.status == "running" and job.shards is not None and (job.lease is None or job.lease < now)
 
-        return self._claim(message, may_be_claimed, owner=owner, now=now)
+        return self._claim(message, may_be_claimed, limit=MERGE_ATTEMPTS_LIMIT, owner=owner, now=now)
 
-    def _claim(self, message: Message, may_be_claimed: Callable[[Job], bool], *, owner: str, now: int) -> Job | None:
+    def _claim(
+        self, message: Message, may_be_claimed: Callable[[Job], bool], *, limit: int, owner: str, now: int
+    ) -> Job | None:
         with self._lock:
             job = self.jobs.get(message.job)
             if job is None:
                 return None
             if job.owner == owner:
                 return job
-            if not may_be_claimed(job) or job.run != message.run or job.attempt >= ATTEMPTS_LIMIT:
+            if not may_be_claimed(job) or job.run != message.run or job.attempt >= limit:
                 return None
             changes = {"attempt": job.attempt + 1, "lease": now + LEASE_MS, "started_at": job.started_at or now}
             return self._change(job, status="running", owner=owner, **changes)
@@ -81,10 +83,12 @@ class MemoryJobs:
     def progress(self, job: Job) -> Split | None:
         return self.splits.get((job.id, job.run)) if job.shards else None
 
-    def shard_done(self, job: Job, shard: int, outcome: bytes) -> Split:
+    def shard_done(self, job: Job, shard: int, outcome: bytes) -> Split | None:
         self.outcomes[job.id, job.run, shard] = outcome
         with self._lock:
-            split = self.splits[job.id, job.run]
+            split = self.splits.get((job.id, job.run))
+            if split is None:
+                return None
             self.splits[job.id, job.run] = split.model_copy(update={"done": split.done | {shard}})
             return self.splits[job.id, job.run]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -130,7 +129,7 @@ def _basic(authorization: str) -> tuple[str, str]:
         raise OAuthInvalidClient("The authentication scheme must be Basic")
     try:
         client_id, separator, secret = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # not ASCII, not base64, or not UTF-8
         raise OAuthInvalidClient("The Basic credentials cannot be decoded") from None
     if not separator:
         raise OAuthInvalidClient("The Basic credentials hold no colon")

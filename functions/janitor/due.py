@@ -17,7 +17,7 @@ from shared.errors import AttemptsExhausted, DeadlineExceeded, InputMissing, Job
 from shared.log import logger
 from shared.models import DueItem, Job, Message, Split, Status
 from shared.queues import DeadLetter
-from shared.store import ATTEMPTS_LIMIT, DUE_SLOTS
+from shared.store import ATTEMPTS_LIMIT, DUE_SLOTS, MERGE_ATTEMPTS_LIMIT
 
 LOOK_AGAIN_MS = 60_000
 PAGE = 500  # due items of one slot read at a time
@@ -135,7 +135,7 @@ class _Tick:
             return _if(self._again(job, split, again=False), "at work")
         if not split.is_complete and self._is_waiting["solo"]:
             return _if(self._again(job, split, again=False), "waiting")
-        if job.attempt >= ATTEMPTS_LIMIT:
+        if job.attempt >= (MERGE_ATTEMPTS_LIMIT if split.is_complete else ATTEMPTS_LIMIT):
             return self._exhausted(job)
         if split.is_complete:
             return self._send_again(job, 0, lane="solo")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from functools import cache
 from typing import Annotated, Any
 
@@ -27,6 +28,7 @@ from shared.errors import (
     MethodNotAllowed,
     NotFound,
     Transient,
+    Unauthorized,
     Unavailable,
     UnsupportedMediaType,
 )
@@ -43,6 +45,8 @@ RETRY_AFTER_SECONDS = 1
 PROTECTED = {"analyze", "jobs", "uploads"}  # first segments of the paths that need a token
 WITH_BODY = {"/analyze", "/uploads"}
 ERRORS_SHOWN = 20
+NAMES_LIMIT = 1_000  # of one object; each unknown one would be an error of its own
+_PATH = re.compile(r"/[\x21-\x7e]*")
 POINTER_STEP_SHOWN = 100  # characters; a name in the body may be as long as the body
 
 
@@ -56,6 +60,8 @@ def _strict_json(body: str) -> Any:
 
 
 def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > NAMES_LIMIT:
+        raise ValueError(f"an object has more than {NAMES_LIMIT:,} names")
     names = dict(pairs)
     if len(names) != len(pairs):
         raise ValueError("a name is repeated within an object")
@@ -97,7 +103,9 @@ def _service() -> JobService:
 
 
 def _client_id() -> str:
-    principal: Principal = app.context["principal"]
+    principal: Principal | None = app.context["principal"]
+    if principal is None:
+        raise Unauthorized("This call needs an access token")
     return principal.client_id
 
 
@@ -199,6 +207,9 @@ def _admit(event: http.Event) -> Principal | None:
     The resolver validates bodies before anything of ours runs; an unauthenticated caller learns nothing of that.
     """
     method, path = event["requestContext"]["http"]["method"], event["rawPath"]
+    if not _PATH.fullmatch(path):
+        # A route's pattern would match in front of a final newline: what is not checked here is not let through.
+        raise NotFound("There is nothing at this path")
     if path.split("/")[1] not in PROTECTED:
         return None
     principal = _verifier().authenticate(event["headers"].get("authorization"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -32,6 +33,7 @@ from shared.store import DEADLINE_MS, LIFETIME_SECONDS
 
 RESULT_URL_SECONDS = 900
 UPLOAD_URL_SECONDS = 900
+_JOB_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 POLL_FIRST_SECONDS = 0.04
 POLL_LAST_SECONDS = 0.5
 
@@ -159,7 +161,11 @@ class JobService:
         Raises:
             NotFound, Gone, Transient: as `get`.
         """
-        self.jobs.delete(self.get(client_id, job_id), now=self.now())
+        job = self._own(client_id, job_id)
+        # Again for a deleted one: what a death in between left is purged now.
+        self.jobs.delete(job, now=self.now())
+        if job.deleted_at is not None:
+            raise Gone("The job was deleted")
 
     def get(self, client_id: str, job_id: str, *, wait_seconds: float = 0) -> Job:
         """The client's job, as soon as it is terminal but after at most `wait_seconds`.
@@ -173,15 +179,20 @@ class JobService:
         pause = POLL_FIRST_SECONDS
         while True:
             now = self.now()
-            job = self.jobs.get(job_id, now=now)
-            if job is None or job.client_id != client_id:
-                raise NotFound("There is no such job")
+            job = self._own(client_id, job_id)
             if job.deleted_at is not None:
                 raise Gone("The job was deleted")
             if job.is_terminal or now >= until:
                 return job
             self.sleep(min(pause, (until - now) / 1000))
             pause = min(pause * 1.25, POLL_LAST_SECONDS)
+
+    def _own(self, client_id: str, job_id: str) -> Job:
+        # Not an id: not asked for, since DynamoDB refuses long keys with an error of its own.
+        job = self.jobs.get(job_id, now=self.now()) if _JOB_ID.fullmatch(job_id) else None
+        if job is None or job.client_id != client_id:
+            raise NotFound("There is no such job")
+        return job
 
     def view(self, job: Job) -> dict[str, Any]:
         """The job as the API shows it, with its result or the URL of it.

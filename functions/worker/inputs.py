@@ -67,7 +67,7 @@ def _document(line: str, number: int) -> Document:
         return Document.model_validate(from_json(line))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the document"
+        where = ".".join(str(step)[:100] for step in first["loc"]) or "the document"
         raise InvalidInput(f"Line {number}: {where}: {first['msg']}") from None
     except ValueError as error:
         raise InvalidInput(f"Line {number} is not JSON: {error}") from None

@@ -25,10 +25,10 @@ from functions.worker.inputs import Input, read_input
 from functions.worker.leases import BEAT_SECONDS, Leases
 from functions.worker.shards import SHARD_CHARACTERS, Merger, Piece, pieces, shards
 from shared.clock import now_ms
-from shared.errors import AttemptsExhausted, JobError, ModelError, ModelFailed, Transient
+from shared.errors import AttemptsExhausted, JobError, ModelError, ModelFailed, ResultTooBig, Transient
 from shared.log import logger
 from shared.models import Job, Message, Metrics, Split
-from shared.store import ATTEMPTS_LIMIT
+from shared.store import ATTEMPTS_LIMIT, MERGE_ATTEMPTS_LIMIT
 
 if TYPE_CHECKING:
     from functions.worker.pipeline import Analysis, Pipeline, Task
@@ -50,7 +50,7 @@ class Jobs(Protocol):
     def release(self, job: Job) -> bool: ...  # noqa: D102
     def split(self, job: Job, total: int, *, now: int) -> bool: ...  # noqa: D102
     def progress(self, job: Job) -> Split | None: ...  # noqa: D102
-    def shard_done(self, job: Job, shard: int, outcome: bytes) -> Split: ...  # noqa: D102
+    def shard_done(self, job: Job, shard: int, outcome: bytes) -> Split | None: ...  # noqa: D102
     def shard_outcomes(self, job: Job) -> Iterator[bytes]: ...  # noqa: D102
     def succeed(self, job: Job, result: bytes | IO[bytes], *, metrics: Metrics, now: int) -> bool: ...  # noqa: D102
     def fail(self, job: Job, error: JobError, *, metrics: Metrics, now: int) -> bool: ...  # noqa: D102
@@ -222,7 +222,10 @@ class Worker:
             return
         leases.hold(claimed)
         with _Guard(self, received, claimed, leases):
-            self._merge(claimed, leases)
+            try:
+                self._merge(claimed, leases)
+            except OSError as error:
+                raise ResultTooBig(f"The result does not fit into temporary storage: {error}") from error
 
     def _merge(self, job: Job, leases: Leases) -> None:
         source, _ = self._big_input(job)
@@ -297,6 +300,9 @@ class Worker:
         ]
         outcome = to_json({"words": _words(work), "run_ms": round(work.run_ms), "pieces": done})
         split = self._jobs.shard_done(work.job, shard, outcome)
+        if split is None:
+            logger.info("Nothing to do", job=work.job.id, shard=shard)
+            return
         logger.info("Shard done", job=work.job.id, shard=shard, done=len(split.done), total=split.total)
         self._merge_if_complete(work.received, work.job, split, leases)
 
@@ -316,7 +322,7 @@ class Worker:
         """Release a job for another attempt; False when there is none left, and the job has failed."""
         logger.warning("Job given back", job=job.id, attempt=job.attempt, reason=str(error))
         claimed = job.owner is not None
-        if claimed and job.attempt >= ATTEMPTS_LIMIT:
+        if claimed and job.attempt >= (MERGE_ATTEMPTS_LIMIT if job.shards else ATTEMPTS_LIMIT):
             self.fail(job, AttemptsExhausted(f"{job.attempt} attempts failed, the last one so: {error}"))
             return False
         _postpone(received, attempt=max(job.attempt, 1))

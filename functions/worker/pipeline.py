@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -47,6 +49,8 @@ Task = tuple[str, Sequence[str]]  # a text and its features
 Component = Callable[[Doc], Doc]
 
 _ONLY_ENTS = {"doc.ents", "token.ent_iob", "token.ent_type", "token.ent_kb_id"}
+_LONG_RUN = re.compile(r"\S{1000,}")  # "$" 10,000 times would take half a minute
+_RUN_PART = 100
 _SENTS = {"doc.sents", "token.is_sent_start"}
 
 
@@ -79,7 +83,7 @@ class Pipeline:
             return [outcome for task in tasks for outcome in self.run([task])]
 
     def _run(self, tasks: Sequence[Task]) -> Iterable[Analysis]:
-        docs = [self._nlp.make_doc(text) for text, _ in tasks]
+        docs = [_tokenized(self._nlp, text) for text, _ in tasks]
         needed = [_needed(self._nlp, tuple(features)) for _, features in tasks]
         for name, component in self._nlp.pipeline:
             wanting = [position for position, names in enumerate(needed) if name in names]
@@ -117,6 +121,15 @@ _STORED_TOKENIZER = "samovar.StoredTokenizer.v1"
 @registry.tokenizers(_STORED_TOKENIZER)
 def _stored_tokenizer() -> Callable[[Language], Tokenizer]:
     return lambda nlp: Tokenizer(nlp.vocab)
+
+
+def _tokenized(nlp: Language, text: str) -> Doc:
+    """`text` as tokens; long runs without a space are cut, because the tokenizer's time grows with their square."""
+    if not _LONG_RUN.search(text):
+        return nlp.make_doc(text)
+    cuts = [0, *(at for run in _LONG_RUN.finditer(text) for at in range(run.start(), run.end(), _RUN_PART)), len(text)]
+    parts = [text[start:end] for start, end in pairwise(cuts) if start < end]
+    return Doc.from_docs([nlp.make_doc(part) for part in parts], ensure_whitespace=False)
 
 
 def _through(component: Component, docs: Sequence[Doc]) -> Iterable[Doc]:

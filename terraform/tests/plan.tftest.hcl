@@ -113,7 +113,7 @@ run "queues" {
   }
 
   assert {
-    condition     = keys(aws_sqs_queue_redrive_policy.lane) == keys(local.lanes) && length(distinct([for queue in aws_sqs_queue.dead_letter : queue.arn])) == length(local.lanes)
+    condition     = keys(aws_sqs_queue_redrive_policy.lane) == ["jobs", "solo"] && length(distinct([for queue in aws_sqs_queue.dead_letter : queue.arn])) == length(local.lanes)
     error_message = "Every lane must have a dead-letter queue of its own."
   }
 
@@ -162,6 +162,27 @@ run "policies" {
     error_message = "The policies of all functions must be looked at."
   }
 
+  # Tables, queues and objects are encrypted: without these two every call on them fails, on AWS alone.
+  assert {
+    condition = alltrue(flatten([
+      for policy in values(local.function_policies) : [
+        for action in ["kms:Decrypt", "kms:GenerateDataKey"] : anytrue([
+          for statement in jsondecode(policy).Statement :
+          contains(flatten([statement.Action]), action) && contains(flatten([statement.Resource]), aws_kms_key.data.arn)
+        ])
+      ]
+    ]))
+    error_message = "Every function must be able to use the key that encrypts its data."
+  }
+
+  assert {
+    condition = [
+      for name, policy in local.function_policies : name
+      if anytrue([for statement in jsondecode(policy).Statement : contains(flatten([statement.Action]), "kms:Sign")])
+    ] == ["auth"]
+    error_message = "Only auth may sign."
+  }
+
   # What the local cloud does not check, because services do it and not functions.
   assert {
     condition = alltrue([
@@ -201,8 +222,12 @@ run "api" {
   command = plan
 
   assert {
-    condition     = toset(keys(aws_apigatewayv2_route.route)) == toset(keys(local.routes))
-    error_message = "Every route of the table must exist."
+    condition = toset(keys(aws_apigatewayv2_route.route)) == toset([
+      "POST /oauth/token", "GET /.well-known/jwks.json", "GET /.well-known/oauth-authorization-server",
+      "POST /analyze", "POST /uploads", "GET /jobs/{id}", "DELETE /jobs/{id}", "POST /jobs/{id}/cancel",
+      "POST /jobs/{id}/retry", "$default",
+    ])
+    error_message = "The routes must be those of docs/api.md, and $default."
   }
 
   assert {
@@ -236,8 +261,8 @@ run "functions" {
   }
 
   assert {
-    condition     = local.worker_storage_mb == 550
-    error_message = "/tmp must hold 2.5 times the artifact of 220 MiB."
+    condition     = local.worker_storage_mb == 550 + 1024
+    error_message = "/tmp must hold 2.5 times the artifact of 220 MiB, and a result of half a GiB twice."
   }
 
   assert {

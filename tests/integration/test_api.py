@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+import tracemalloc
 import zlib
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,8 @@ from functions.auth import handler as auth
 from functions.submit import handler as submit
 from shared import aws
 from shared.clients import Client, ClientTable, new_client
+from shared.errors import Transient
+from shared.store import JobStore
 from shared.tokens import KmsSigner, Minter
 from tests.events import CONTEXT, http_event
 
@@ -136,7 +139,9 @@ class TestToken:
         header = basic(api.client.client_id, api.secret)
         assert ask_token(grant(api), authorization=header)[1]["error"] == "invalid_request"
 
-    @pytest.mark.parametrize("header", ["Basic", "Basic !!!", "Basic bm9jb2xvbg==", "Bearer x", "Basic /w=="])
+    @pytest.mark.parametrize(
+        "header", ["Basic", "Basic é", "Basic !!!", "Basic bm9jb2xvbg==", "Bearer x", "Basic /w=="]
+    )
     def test_broken_basic_credentials_are_a_failed_authentication(self, api: SimpleNamespace, header: str) -> None:
         status, answer, headers = ask_token({"grant_type": "client_credentials"}, authorization=header)
         assert (status, answer["error"]) == (401, "invalid_client")
@@ -291,6 +296,28 @@ class TestSubmit:
     def test_malformed_body_is_a_400(self, call: Any, body: str | bytes) -> None:
         answer = call("POST", "/analyze", body)
         assert (answer.status, answer.body["code"]) == (400, "malformed_body")
+        assert stored(call) == 0
+
+    @pytest.mark.parametrize("body", ['{"text":"a","features":[%s]}', '{"documents":[%s]}'])
+    def test_many_errors_cost_little(self, call: Any, body: str) -> None:
+        """A body full of errors is refused at the first of them: listing all took 2.5 GB and 30 s."""
+        tracemalloc.start()
+        answer = call("POST", "/analyze", body % ",".join("1" for _ in range(1_200_000)))
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert answer.status == 422
+        assert peak < 200_000_000
+
+    def test_object_of_many_names_is_refused(self, call: Any) -> None:
+        body = "{" + ",".join(f'"n{number}":1' for number in range(1001)) + "}"
+        assert call("POST", "/analyze", body).body["code"] == "malformed_body"
+
+    @pytest.mark.parametrize("path", ["/analyze\n", "/uploads\n", "/jobs/x\n", "/analyze\r", "/ana lyze", "/analyzé"])
+    def test_path_with_a_newline_is_not_the_path(self, call: Any, path: str) -> None:
+        """A pattern's `$` matches in front of it: once a way past the token and the body's limit."""
+        for headers in ({"authorization": None}, {}):
+            answer = call("POST", path, {"text": "a"}, headers=headers)
+            assert (answer.status, answer.body["code"]) == (404, "not_found")
         assert stored(call) == 0
 
     def test_many_errors_are_cut_short(self, call: Any) -> None:
@@ -464,6 +491,22 @@ class TestChanges:
         items = call.api.services.dynamodb.scan(TableName="jobs")["Items"]
         assert [item["part"]["S"] for item in items] == ["job"]
         assert call.api.services.dynamodb.scan(TableName="jobs", IndexName="due")["Count"] == 0
+
+    def test_delete_that_died_half_way_is_finished_by_the_next(
+        self, call: Any, job_id: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        parts = JobStore._parts
+
+        def away(*_: Any) -> list[str]:
+            raise Transient("DynamoDB is away")
+
+        monkeypatch.setattr(JobStore, "_parts", away)
+        assert call("DELETE", f"/jobs/{job_id}").status == 503
+        monkeypatch.setattr(JobStore, "_parts", parts)
+        assert call("GET", f"/jobs/{job_id}").status == 410
+        assert call("DELETE", f"/jobs/{job_id}").status == 410
+        items = call.api.services.dynamodb.scan(TableName="jobs")["Items"]
+        assert [item["part"]["S"] for item in items] == ["job"]
 
     def test_deleted_jobs_objects_are_purged(self, call: Any) -> None:
         import random

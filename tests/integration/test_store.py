@@ -123,6 +123,28 @@ class TestContract:
         assert kept is not None
         assert jobs.result(kept) == b"new"
 
+    def test_shards_are_merged_after_a_split_on_the_last_attempt(self, jobs: JobStore) -> None:
+        """Merging is not refused because running took all its attempts."""
+        job = new_job()
+        jobs.create(job, b"")
+        for attempt in range(4):
+            jobs.release(claimed(jobs, job, owner=str(attempt)))
+        assert jobs.split(claimed(jobs, job, owner="last"), 1, now=NOW)
+        kept = jobs.get(job.id, now=NOW)
+        assert kept is not None
+        split = jobs.shard_done(kept, 0, b"{}")
+        assert split is not None
+        assert split.is_complete
+        merger = jobs.claim_merge(message(job), owner="m", now=NOW)
+        assert merger is not None
+        assert jobs.succeed(merger, b"{}", metrics=Metrics(), now=NOW)
+
+    def test_split_job_is_not_claimed_again(self, jobs: JobStore) -> None:
+        job = new_job()
+        jobs.create(job, b"")
+        jobs.split(claimed(jobs, job), 2, now=NOW)
+        assert jobs.claim(message(job), owner="b", now=NOW + 10 * LEASE_MS) is None
+
     def test_terminal_is_final(self, jobs: JobStore) -> None:
         job = new_job()
         jobs.create(job, b"")
@@ -162,6 +184,27 @@ class TestDynamoDB:
         aws_services.dynamodb.delete_item(TableName="jobs", Key=aws.to_item({"id": job.id, "part": "input"}))
         with pytest.raises(InputMissing):
             store.payload(job)
+
+    def test_shard_of_a_deleted_job_leaves_nothing(self, store: JobStore, aws_services: SimpleNamespace) -> None:
+        job = new_job()
+        store.create(job, b"")
+        store.split(claimed(store, job), 2, now=NOW)
+        kept = store.get(job.id, now=NOW)
+        assert kept is not None
+        store.delete(kept, now=NOW)
+        assert store.shard_done(kept, 0, b"{}") is None
+        items = aws_services.dynamodb.scan(TableName="jobs")["Items"]
+        assert [item["part"]["S"] for item in items] == ["job"]
+
+    def test_long_detail_of_a_failure_is_cut(self, store: JobStore) -> None:
+        """The job's item stays small, and can be written at all."""
+        job = new_job()
+        store.create(job, b"")
+        assert store.fail(claimed(store, job), AttemptsExhausted("x" * 500_000), metrics=Metrics(), now=NOW)
+        kept = store.get(job.id, now=NOW)
+        assert kept is not None
+        assert kept.failure is not None
+        assert len(kept.failure.detail) == 1_000
 
     def test_finish_again_is_the_same_finish(self, store: JobStore) -> None:
         """A finish that was executed and then timed out is repeated by the SDK: it is no loss."""

@@ -29,7 +29,7 @@ from shared.blobs import Blobs
 from shared.errors import ModelFailed
 from shared.models import TERMINAL, Job, Message, Metrics, Model, new_job_id
 from shared.queues import DeadLetterQueue, Lane
-from shared.store import ATTEMPTS_LIMIT, DEADLINE_MS, LIFETIME_SECONDS, JobStore
+from shared.store import DEADLINE_MS, LIFETIME_SECONDS, MERGE_ATTEMPTS_LIMIT, JobStore
 from tests.conftest import made_up_credentials, provision
 
 START = 1_800_000_000_000
@@ -184,7 +184,9 @@ class Lives(RuleBasedStateMachine):
         run = (job.id, job.run)
         assert job.run >= self.runs.get(job.id, 1), "runs only grow"
         self.runs[job.id] = job.run
-        assert ATTEMPTS_LIMIT >= job.attempt >= self.attempts.get(run, 0), "attempts only grow, within their limit"
+        assert MERGE_ATTEMPTS_LIMIT >= job.attempt >= self.attempts.get(run, 0), (
+            "attempts only grow, within their limit"
+        )
         self.attempts[run] = job.attempt
         if job.status in TERMINAL:
             end = (job.status, job.completed_at)

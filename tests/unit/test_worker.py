@@ -152,6 +152,21 @@ def test_document_the_model_fails_on_does_not_fail_its_neighbours(
     assert bench.jobs.jobs[fine.id].status == "succeeded"
 
 
+@pytest.mark.parametrize("character", ["$", "🚀"])
+def test_long_run_without_a_space_takes_its_turn(bench: Bench, character: str) -> None:
+    """The tokenizer's time grows with the square of such a run: 10,000 times `$` took half a minute."""
+    text = f"Ada Lovelace lived in London. {character * 10_000} Tim Cook lives in Paris."
+    job = bench.add(text, features=("ents", "tokens"))
+    began = time.process_time()
+    assert bench.run(job) == []
+    assert time.process_time() - began < 25
+    (document,) = bench.result(job)
+    assert document["text"] == text
+    assert "Ada Lovelace" in [text[ent["start"] : ent["end"]] for ent in document["ents"]]
+    pieces = [text[token["start"] : token["end"]] for token in document["tokens"]]
+    assert "".join(pieces) == text.replace(" ", "")
+
+
 def test_job_without_input_fails_for_good(bench: Bench) -> None:
     job = bench.add("Ada.")
     del bench.jobs.payloads[job.id]
