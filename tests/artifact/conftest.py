@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
 
 import boto3
 import pytest
@@ -26,10 +28,16 @@ CREDENTIALS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing
 
 @dataclass(frozen=True)
 class Services:
-    """An S3 with the model artifact and a DynamoDB with the table of jobs."""
+    """An S3 with the model artifact, a DynamoDB with the table of jobs, and an SQS."""
 
     url: str
-    dynamodb: object
+    dynamodb: Any
+    sqs: Any
+
+    def queue(self, name: str) -> str:
+        """The URL of a new queue."""
+        url: str = self.sqs.create_queue(QueueName=name)["QueueUrl"]
+        return url
 
 
 @pytest.fixture(scope="session")
@@ -93,6 +101,12 @@ def variables(manifest: Manifest, public_keys: str) -> dict[str, dict[str, str]]
             "MODEL_SIZE": str(manifest.model.size),
             "OMP_NUM_THREADS": "1",
         },
+        "janitor": {
+            "JOBS_TABLE": "jobs",
+            **lanes,
+            "JOBS_DEAD_LETTER_QUEUE_URL": f"{QUEUES}/jobs-dead-letter",
+            "SOLO_DEAD_LETTER_QUEUE_URL": f"{QUEUES}/solo-dead-letter",
+        },
     }
 
 
@@ -103,6 +117,8 @@ def services(manifest: Manifest) -> Iterator[Services]:
     try:
         host, port = server.get_host_and_port()
         url = f"http://{host}:{port}"
+        # The servers of a process share their state.
+        urlopen(Request(f"{url}/moto-api/reset", method="POST"), timeout=10).close()  # noqa: S310 (this very server)
         s3 = boto3.client("s3", endpoint_url=url, **CREDENTIALS)
         s3.create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": "eu-west-2"})
         key = f"models/{manifest.model.sha256}/{manifest.model.file}"
@@ -111,11 +127,27 @@ def services(manifest: Manifest) -> Iterator[Services]:
         dynamodb.create_table(
             TableName="jobs",
             BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("id", "part")],
-            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}, {"AttributeName": "part", "KeyType": "RANGE"}],
+            AttributeDefinitions=[
+                {"AttributeName": name, "AttributeType": kind}
+                for name, kind in (("id", "S"), ("part", "S"), ("due_slot", "N"), ("due_at", "N"))
+            ],
+            KeySchema=_keys("id", "part"),
+            GlobalSecondaryIndexes=[
+                {
+                    "IndexName": "due",
+                    "KeySchema": _keys("due_slot", "due_at"),
+                    "Projection": {"ProjectionType": "KEYS_ONLY"},
+                }
+            ],
         )
-        yield Services(url=url, dynamodb=dynamodb)
+        sqs = boto3.client("sqs", endpoint_url=url, **CREDENTIALS)
+        yield Services(url=url, dynamodb=dynamodb, sqs=sqs)
+        sqs.close()
         s3.close()
         dynamodb.close()
     finally:
         server.stop()
+
+
+def _keys(partition: str, sort: str) -> list[dict[str, str]]:
+    return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]

@@ -56,8 +56,24 @@ def test_worker_warms_up(
     assert [path.name.split("-")[0] for path in tmp_path.iterdir()] == ["model"]
 
 
+def test_janitor_ticks(python: Path, unpacked: Unpack, variables: Variables, services: Services) -> None:
+    """A job that is past its deadline is found by its index, and ended."""
+    job = {
+        "id": {"S": "j"}, "part": {"S": "job"}, "client_id": {"S": "c"}, "status": {"S": "queued"},
+        "model": {"M": {"name": {"S": "m"}, "version": {"S": "1"}}},
+        **{name: {"N": "1"} for name in ("characters", "created_at", "queued_at", "deadline", "due_at", "due_slot")},
+        "expires_at": {"N": "4000000000"}, "run": {"N": "1"}, "attempt": {"N": "0"},
+    }  # fmt: skip
+    services.dynamodb.put_item(TableName="jobs", Item=job)
+    queues = {
+        name: services.queue(value.rpartition("/")[2]) for name, value in variables["janitor"].items() if "URL" in name
+    }
+    settings = {**variables["janitor"], **queues, "AWS_ENDPOINT_URL": services.url}
+    assert invoke(python, unpacked("janitor"), {}, settings) == {"expired": 1}
+
+
 def test_functions_are_the_folders_with_a_handler(manifest: Manifest) -> None:
-    assert {"auth", "submit", "worker"} <= set(manifest.functions)
+    assert {"auth", "janitor", "submit", "worker"} <= set(manifest.functions)
 
 
 def test_zips_hold_only_what_their_function_imports(manifest: Manifest) -> None:
