@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
-from pathlib import Path
 from typing import IO, Any
 
 from shared import aws
@@ -13,7 +13,6 @@ from shared.errors import Transient
 
 RANGE_BYTES = 8 * 1024 * 1024
 RANGES_AT_ONCE = 8
-CHUNK_BYTES = 1024 * 1024
 
 
 class Blobs:
@@ -46,31 +45,35 @@ class Blobs:
             body: bytes = self._s3.get_object(Bucket=self._bucket, Key=key, **unchanged)["Body"].read()
         return body
 
-    def download(self, key: str, path: Path, *, size: int) -> None:
-        """Write the object at `key`, of `size` bytes, to `path`, in parallel ranges.
+    def parts(self, key: str, *, size: int) -> Generator[bytes, None, None]:
+        """The object at `key`, of `size` bytes, in order; some parts ahead are fetched at once.
 
         Raises:
             aws.Missing: when there is none, or none of that size.
             Transient: when S3 is busy or away.
-            OSError: when it does not fit.
         """
         ranges = [(start, min(start + RANGE_BYTES, size)) for start in range(0, size, RANGE_BYTES)]
-        with path.open("wb") as file, ThreadPoolExecutor(max_workers=RANGES_AT_ONCE) as executor:
-            file.truncate(size)
-            parts = [executor.submit(self._download_range, key, size, file.fileno(), *bounds) for bounds in ranges]
-            for part in parts:
-                part.result()
+        with ThreadPoolExecutor(max_workers=RANGES_AT_ONCE) as executor:
+            ahead: deque[Future[bytes]] = deque()
+            try:
+                for bounds in ranges:
+                    ahead.append(executor.submit(self._part, key, size, *bounds))
+                    if len(ahead) == RANGES_AT_ONCE:
+                        yield ahead.popleft().result()
+                while ahead:
+                    yield ahead.popleft().result()
+            finally:  # whoever stops early waits for none that has not begun
+                executor.shutdown(wait=False, cancel_futures=True)
 
-    def _download_range(self, key: str, size: int, descriptor: int, start: int, end: int) -> None:
+    def _part(self, key: str, size: int, start: int, end: int) -> bytes:
         with aws.translated(f"Reading {key}"):
             answer = self._s3.get_object(Bucket=self._bucket, Key=key, Range=f"bytes={start}-{end - 1}")
             if answer["ContentRange"].rpartition("/")[2] != str(size):
                 raise aws.Missing(f"{key} with {size} bytes")
-            at = start
-            for chunk in answer["Body"].iter_chunks(CHUNK_BYTES):
-                at += os.pwrite(descriptor, chunk, at)
-        if at != end:
-            raise Transient(f"Reading {key}: {at - start} of {end - start} bytes arrived")
+            part: bytes = answer["Body"].read()
+        if len(part) != end - start:
+            raise Transient(f"Reading {key}: {len(part)} of {end - start} bytes arrived")
+        return part
 
     def presigned_get(self, key: str, *, seconds: int) -> str:
         """A URL that anyone may read the object at `key` with, for `seconds`."""

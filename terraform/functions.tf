@@ -120,10 +120,11 @@ module "auth" {
       Condition = { "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = ["warmup#*"] } }
     },
     {
+      # Every published key: this policy changes before the function does, and until then it signs with the former key.
       Sid      = "SignTokens"
       Effect   = "Allow"
       Action   = ["kms:Sign"]
-      Resource = [aws_kms_key.signing[var.signing_key].arn]
+      Resource = [for key in aws_kms_key.signing : key.arn]
     },
     {
       Sid      = "WarmUpWorker"

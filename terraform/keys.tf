@@ -1,4 +1,16 @@
-# The keys have KMS's default policy: the account decides by IAM who may use them.
+locals {
+  # The account decides by IAM who may use the keys, and can never lock itself out; a key's `*` is the key itself.
+  key_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid       = "AccountDecidesByIam"
+      Effect    = "Allow"
+      Principal = { AWS = "arn:aws:iam::${data.aws_caller_identity.current.account_id}:root" }
+      Action    = "kms:*"
+      Resource  = "*"
+    }]
+  })
+}
 
 # Tokens: the private halves never leave KMS.
 resource "aws_kms_key" "signing" {
@@ -8,6 +20,7 @@ resource "aws_kms_key" "signing" {
   key_usage                = "SIGN_VERIFY"
   customer_master_key_spec = "RSA_2048"
   deletion_window_in_days  = 7
+  policy                   = local.key_policy
 }
 
 resource "aws_kms_alias" "signing" {
@@ -28,6 +41,7 @@ resource "aws_kms_key" "data" {
   description             = "${local.prefix} encrypts data"
   enable_key_rotation     = true
   deletion_window_in_days = 7
+  policy                  = local.key_policy
 }
 
 resource "aws_kms_alias" "data" {

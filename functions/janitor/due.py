@@ -131,15 +131,16 @@ class _Tick:
         split = self._jobs.progress(job)
         if split is None:
             return self._end(job, "failed", InputMissing("The shards of this job are gone"))
-        if not split.is_complete and len(split.done) > split.seen:
-            return _if(self._again(job, split, again=False), "at work")
-        if not split.is_complete and self._is_waiting["solo"]:
-            return _if(self._again(job, split, again=False), "waiting")
-        if job.attempt >= (MERGE_ATTEMPTS_LIMIT if split.is_complete else ATTEMPTS_LIMIT):
-            return self._exhausted(job)
         if split.is_complete:
-            return self._send_again(job, 0, lane="solo")
-        if not self._again(job, split, again=True):
+            is_spent = job.attempt >= MERGE_ATTEMPTS_LIMIT
+            return self._exhausted(job) if is_spent else self._send_again(job, 0, lane="solo")
+        if self._is_waiting["solo"]:
+            return _if(self._again(job, split, again=False), "waiting")
+        went_on = len(split.done) > split.seen
+        if not went_on and job.attempt >= ATTEMPTS_LIMIT:
+            return self._exhausted(job)
+        # Nobody tells a shard at work from one whose worker died: run twice, it costs time only.
+        if not self._again(job, split, again=not went_on):
             return "changed meanwhile"
         missing = [Message(job=job.id, run=job.run, shard=shard) for shard in split.missing]
         self._solo.send_all(missing, client_id=job.client_id)

@@ -13,7 +13,7 @@ from shared.log import logger
 from shared.models import Job
 
 BEAT_SECONDS = 20.0  # a third of a lease: two beats may fail
-STALL_SECONDS = 30.0  # without progress for this long the leases are left to end: the worker may hang
+STALL_SECONDS = 25.0  # without progress for this long the leases are left to end: the worker may hang
 
 
 class Jobs(Protocol):

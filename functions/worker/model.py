@@ -7,11 +7,12 @@ import shutil
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Protocol, cast
 
 from shared import aws
 from shared.errors import ModelError
@@ -21,11 +22,14 @@ if TYPE_CHECKING:
     from functions.worker.pipeline import Pipeline
 
 
+_BUFFER_BYTES = 1024 * 1024
+
+
 class Blobs(Protocol):
     """Where the artifact is."""
 
-    def download(self, key: str, path: Path, *, size: int) -> None:
-        """Write the object at `key`, of `size` bytes, to `path`."""
+    def parts(self, key: str, *, size: int) -> Generator[bytes, None, None]:
+        """The object at `key`, of `size` bytes, in order."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,7 @@ class ModelCache:
             return target
         work = Path(tempfile.mkdtemp(prefix="model-", suffix=".part", dir=self.folder))
         try:
-            self._fetch(work / "artifact.tar")
-            _unpack(work / "artifact.tar", work / "model")
+            self._fetch(work / "model")
             _name(work / "model", target)
         except aws.Missing:
             raise ModelError(f"There is no artifact of {self.artifact.size} bytes at {self.artifact.key}") from None
@@ -92,17 +95,56 @@ class ModelCache:
         return target
 
     def _fetch(self, path: Path) -> None:
-        self.blobs.download(self.artifact.key, path, size=self.artifact.size)
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != self.artifact.sha256:
-            raise ModelError(f"The artifact's SHA-256 is {digest}, not {self.artifact.sha256}")
+        """Unpack the artifact into `path` while it arrives: it is nowhere as a whole, and read once."""
+        broken: tarfile.TarError | None = None
+        with closing(self.blobs.parts(self.artifact.key, size=self.artifact.size)) as parts:
+            arriving = _Arriving(parts)
+            try:
+                _unpack(arriving, path)
+            except tarfile.TarError as error:
+                broken = error
+            arriving.finish()
+        if arriving.sha256 != self.artifact.sha256:
+            raise ModelError(f"The artifact's SHA-256 is {arriving.sha256}, not {self.artifact.sha256}")
+        if broken:
+            raise broken
 
 
-def _unpack(archive: Path, target: Path) -> None:
-    with tarfile.open(archive, "r:") as tar:
+class _Arriving:
+    """What arrives in parts as a file to read from, hashed on the way."""
+
+    def __init__(self, parts: Iterator[bytes]) -> None:
+        self._parts = parts
+        self._rest = memoryview(b"")
+        self._hash = hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes, none at the end."""
+        if not self._rest:
+            part = next(self._parts, b"")
+            self._hash.update(part)
+            self._rest = memoryview(part)
+        data, self._rest = self._rest[:size], self._rest[size:]
+        return bytes(data)
+
+    def finish(self) -> None:
+        """Read what is left, for the hash."""
+        for part in self._parts:
+            self._hash.update(part)
+
+    @property
+    def sha256(self) -> str:
+        """Of all that was read."""
+        return self._hash.hexdigest()
+
+
+def _unpack(archive: _Arriving, target: Path) -> None:
+    target.mkdir()
+    stream = cast("IO[bytes]", archive)  # in this mode it is only read
+    with tarfile.open(fileobj=stream, mode="r|", bufsize=_BUFFER_BYTES) as tar:
+        # Or it copies 16 kB at a time, and after each waits for the thread that imports.
+        tar.copybufsize = _BUFFER_BYTES  # type: ignore[attr-defined]
         tar.extractall(target, filter="data")
-    archive.unlink()
 
 
 def _name(folder: Path, target: Path) -> None:

@@ -39,11 +39,13 @@ def _quick_import() -> Iterator[None]:
 
 
 with _quick_import():
+    import numpy as np
     from spacy import util
     from spacy.language import Language
     from spacy.tokenizer import Tokenizer
     from spacy.tokens import Doc
     from spacy.util import registry
+    from spacy.vectors import Vectors  # type: ignore[import-not-found] # compiled, ships no stub
 
 Task = tuple[str, Sequence[str]]  # a text and its features
 Component = Callable[[Doc], Doc]
@@ -108,11 +110,22 @@ def load(path: Path) -> Pipeline:
             config["nlp"]["tokenizer"] = {"@tokenizers": _STORED_TOKENIZER}
         idle = config["nlp"]["disabled"]
         nlp = util.load_model_from_config(config, meta=util.get_model_meta(path), exclude=idle)
-        nlp.from_disk(path, exclude=idle)
+        _map_vectors(nlp, path / "vocab")
+        nlp.from_disk(path, exclude=[*idle, "vectors"])
     finally:
         gc.enable()
     gc.freeze()  # the model lives as long as the process: no collection need look at it
     return Pipeline(nlp)
+
+
+def _map_vectors(nlp: Language, folder: Path) -> None:
+    """Word vectors as their file's own pages: read when they are needed, which most never are, and not copied."""
+    vectors, file = nlp.vocab.vectors, folder / "vectors"
+    exclude = ["strings"]
+    if isinstance(vectors, Vectors) and file.exists():
+        vectors.data = np.asarray(np.load(file, mmap_mode="c"))
+        exclude.append("vectors")
+    vectors.from_disk(folder, exclude=exclude)
 
 
 _STORED_TOKENIZER = "samovar.StoredTokenizer.v1"

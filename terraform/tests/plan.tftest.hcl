@@ -58,13 +58,13 @@ variables {
 override_resource {
   target          = aws_sqs_queue.dead_letter["jobs"]
   override_during = plan
-  values          = { arn = "arn:aws:sqs:eu-west-2:123456789012:jobs-dead-letter" }
+  values          = { arn = "arn:aws:sqs:eu-west-2:123456789012:jobs-dead-letter", id = "https://sqs/jobs-dead-letter" }
 }
 
 override_resource {
   target          = aws_sqs_queue.dead_letter["solo"]
   override_during = plan
-  values          = { arn = "arn:aws:sqs:eu-west-2:123456789012:solo-dead-letter" }
+  values          = { arn = "arn:aws:sqs:eu-west-2:123456789012:solo-dead-letter", id = "https://sqs/solo-dead-letter" }
 }
 
 override_resource {
@@ -80,13 +80,68 @@ override_resource {
 }
 
 override_resource {
+  target          = module.auth.aws_lambda_alias.live
+  override_during = plan
+  values = {
+    arn        = "arn:aws:lambda:eu-west-2:123456789012:function:auth:live"
+    invoke_arn = "arn:aws:apigateway:eu-west-2:lambda:path/2015-03-31/functions/auth:live/invocations"
+  }
+}
+
+override_resource {
   target          = module.janitor.aws_lambda_alias.live
   override_during = plan
-  values          = { arn = "arn:aws:lambda:eu-west-2:123456789012:function:janitor:live" }
+  values = {
+    arn        = "arn:aws:lambda:eu-west-2:123456789012:function:janitor:live"
+    invoke_arn = "arn:aws:apigateway:eu-west-2:lambda:path/2015-03-31/functions/janitor:live/invocations"
+  }
+}
+
+override_resource {
+  target          = module.submit.aws_lambda_alias.live
+  override_during = plan
+  values = {
+    arn        = "arn:aws:lambda:eu-west-2:123456789012:function:submit:live"
+    invoke_arn = "arn:aws:apigateway:eu-west-2:lambda:path/2015-03-31/functions/submit:live/invocations"
+  }
+}
+
+override_resource {
+  target          = module.worker.aws_lambda_alias.live
+  override_during = plan
+  values = {
+    arn        = "arn:aws:lambda:eu-west-2:123456789012:function:worker:live"
+    invoke_arn = "arn:aws:apigateway:eu-west-2:lambda:path/2015-03-31/functions/worker:live/invocations"
+  }
 }
 
 run "queues" {
   command = plan
+
+  assert {
+    condition     = alltrue([for mapping in aws_lambda_event_source_mapping.lane : mapping.function_name == module.worker.alias_arn])
+    error_message = "Every lane must feed the worker's alias."
+  }
+
+  assert {
+    condition     = alltrue([for name, mapping in aws_lambda_event_source_mapping.lane : mapping.event_source_arn == aws_sqs_queue.lane[name].arn])
+    error_message = "Every mapping must read its own lane."
+  }
+
+  assert {
+    condition     = { for name, mapping in aws_lambda_event_source_mapping.lane : name => mapping.scaling_config[0].maximum_concurrency } == { jobs = 50, solo = 50 }
+    error_message = "A lane's concurrency must be the variable's."
+  }
+
+  assert {
+    condition     = alltrue([for queue in concat(values(aws_sqs_queue.lane), values(aws_sqs_queue.dead_letter)) : queue.message_retention_seconds == 1209600])
+    error_message = "Every queue must keep its messages for 14 days."
+  }
+
+  assert {
+    condition     = alltrue([for queue in concat(values(aws_sqs_queue.lane), values(aws_sqs_queue.dead_letter)) : queue.kms_master_key_id == aws_kms_key.data.arn])
+    error_message = "Every queue must be encrypted with the data key."
+  }
 
   assert {
     condition     = alltrue([for queue in aws_sqs_queue.lane : queue.visibility_timeout_seconds >= 6 * module.worker.timeout_seconds])
@@ -157,6 +212,38 @@ run "policies" {
     error_message = "A function may do something to everything."
   }
 
+  # A wildcard stands for names below something named: `bucket/prefix/*`, `log-group:name:*`.
+  assert {
+    condition = alltrue(flatten([
+      for policy in values(local.function_policies) : [
+        for statement in jsondecode(policy).Statement : [
+          for resource in flatten([statement.Resource]) :
+          can(regex("^arn:aws:[a-z0-9]+:[^:*]*:[^:*]*:[^:/*][^*]*([:/]\\*)?$", resource)) && !endswith(resource, ":log-group:*")
+        ]
+      ]
+    ]))
+    error_message = "A function may do something to more than it names."
+  }
+
+  assert {
+    condition = alltrue(flatten([
+      for policy in values(local.function_policies) : [
+        for statement in jsondecode(policy).Statement :
+        statement.Effect == "Allow" && length(setsubtract(keys(statement), ["Sid", "Effect", "Action", "Resource", "Condition"])) == 0
+      ]
+    ]))
+    error_message = "A policy must say what is allowed, not all but something (NotAction, NotResource)."
+  }
+
+  # The local cloud does not know this condition's key, and lets everything pass.
+  assert {
+    condition = [
+      for statement in jsondecode(local.function_policies.auth).Statement : try(statement.Condition, null)
+      if contains(flatten([statement.Resource]), aws_dynamodb_table.jobs.arn) && contains(flatten([statement.Action]), "dynamodb:UpdateItem")
+    ] == [{ "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = ["warmup#*"] } }]
+    error_message = "Of the jobs' table, auth may touch warm-up rounds only."
+  }
+
   assert {
     condition     = keys(local.function_policies) == keys(local.manifest.functions)
     error_message = "The policies of all functions must be looked at."
@@ -218,8 +305,58 @@ run "policies" {
   }
 }
 
+run "rotation_of_the_signing_key" {
+  command = plan
+
+  variables {
+    published_keys = ["k1", "k2"]
+    signing_key    = "k2"
+  }
+
+  override_resource {
+    target          = aws_kms_key.signing["k1"]
+    override_during = plan
+    values          = { arn = "arn:aws:kms:eu-west-2:123456789012:key/k1" }
+  }
+
+  override_resource {
+    target          = aws_kms_key.signing["k2"]
+    override_during = plan
+    values          = { arn = "arn:aws:kms:eu-west-2:123456789012:key/k2" }
+  }
+
+  assert {
+    condition = toset(flatten([
+      for statement in jsondecode(local.function_policies.auth).Statement : statement.Resource if contains(flatten([statement.Action]), "kms:Sign")
+    ])) == toset([for key in aws_kms_key.signing : key.arn])
+    error_message = "The former key must stay usable: the function signs with it until it is updated, after its policy."
+  }
+
+  assert {
+    condition     = output.settings.auth.SIGNING_KEY_ARN == aws_kms_key.signing["k2"].arn && keys(local.public_keys) == ["k1", "k2"]
+    error_message = "The new key must sign, and both must be published."
+  }
+}
+
 run "api" {
   command = plan
+
+  assert {
+    condition     = { for route in ["POST /oauth/token", "POST /analyze", "$default"] : route => local.routes[route] } == { "POST /oauth/token" = "auth", "POST /analyze" = "submit", "$default" = "submit" }
+    error_message = "Tokens must come from auth, all else from submit."
+  }
+
+  assert {
+    condition     = alltrue([for name, integration in aws_apigatewayv2_integration.function : integration.payload_format_version == "2.0" && integration.integration_uri == local.api_functions[name].invoke_arn])
+    error_message = "Each integration must call its function's alias, with payload 2.0."
+  }
+
+  assert {
+    condition = [
+      for settings in aws_apigatewayv2_stage.default.route_settings : settings.throttling_rate_limit if settings.route_key == "POST /oauth/token"
+    ] == [var.token_throttle.rate]
+    error_message = "Tokens must have a throttle of their own."
+  }
 
   assert {
     condition = toset(keys(aws_apigatewayv2_route.route)) == toset([
@@ -261,6 +398,21 @@ run "functions" {
   }
 
   assert {
+    condition     = alltrue([for function in local.functions : function.publishes])
+    error_message = "Every function must publish versions: an alias on $LATEST is not a release."
+  }
+
+  assert {
+    condition     = aws_lambda_function_recursion_config.worker.recursive_loop == "Allow"
+    error_message = "Lambda must not drop shards that the worker queues to itself."
+  }
+
+  assert {
+    condition     = output.settings.janitor.JOBS_DEAD_LETTER_QUEUE_URL != output.settings.janitor.JOBS_QUEUE_URL && output.settings.janitor.SOLO_DEAD_LETTER_QUEUE_URL != output.settings.janitor.SOLO_QUEUE_URL
+    error_message = "The janitor must drain the dead-letter queues, not the lanes."
+  }
+
+  assert {
     condition     = local.worker_storage_mb == 550 + 1024
     error_message = "/tmp must hold 2.5 times the artifact of 220 MiB, and a result of half a GiB twice."
   }
@@ -281,6 +433,43 @@ run "functions" {
 
 run "data" {
   command = plan
+
+  assert {
+    condition     = alltrue([for table in [aws_dynamodb_table.jobs, aws_dynamodb_table.clients] : try(table.server_side_encryption[0].kms_key_arn == aws_kms_key.data.arn, false)])
+    error_message = "Tables must be encrypted with the data key."
+  }
+
+  assert {
+    condition = alltrue([
+      for rule in aws_s3_bucket_server_side_encryption_configuration.main.rule :
+      rule.apply_server_side_encryption_by_default[0].sse_algorithm == "aws:kms" && rule.bucket_key_enabled
+    ])
+    error_message = "The bucket must be encrypted with the data key."
+  }
+
+  assert {
+    condition     = aws_kms_key.data.enable_key_rotation && alltrue([for key in aws_kms_key.signing : key.key_usage == "SIGN_VERIFY" && key.customer_master_key_spec == "RSA_2048"])
+    error_message = "The data key must rotate, and signing keys be RSA for RS256."
+  }
+
+  # Nobody of another account; and the account can always change it.
+  assert {
+    condition = alltrue([
+      for key in concat(values(aws_kms_key.signing), [aws_kms_key.data]) :
+      [for statement in jsondecode(key.policy).Statement : statement.Principal] == [{ AWS = "arn:aws:iam::123456789012:root" }]
+    ])
+    error_message = "A key must be this account's alone."
+  }
+
+  assert {
+    condition     = aws_s3_bucket_ownership_controls.main.rule[0].object_ownership == "BucketOwnerEnforced"
+    error_message = "The bucket must not use access control lists."
+  }
+
+  assert {
+    condition     = { for rule in aws_s3_bucket_lifecycle_configuration.main.rule : rule.filter[0].prefix => rule.expiration[0].days if length(rule.expiration) > 0 } == { "inputs/" = 8, "results/" = 8, "uploads/" = 16 }
+    error_message = "Objects must outlive the 7 days of their job's items by one, and an upload must wait for its job as long again."
+  }
 
   assert {
     condition     = alltrue([for table in [aws_dynamodb_table.jobs, aws_dynamodb_table.clients] : table.point_in_time_recovery[0].enabled && table.deletion_protection_enabled])
@@ -309,7 +498,7 @@ run "data" {
   }
 
   assert {
-    condition     = length(aws_s3_bucket_policy.main) == 1 && jsondecode(aws_s3_bucket_policy.main[0].policy).Statement[0].Effect == "Deny"
+    condition     = length(aws_s3_bucket_policy.main) == 1 && [for statement in jsondecode(aws_s3_bucket_policy.main[0].policy).Statement : [statement.Effect, statement.Condition]] == [["Deny", { Bool = { "aws:SecureTransport" = "false" } }]]
     error_message = "The bucket must refuse plain HTTP."
   }
 

@@ -140,17 +140,20 @@ def split(cloud: Cloud, total: int = 3) -> Job:
     return cloud.kept(job)
 
 
-def test_split_with_progress_is_looked_at_again(cloud: Cloud) -> None:
+def test_split_with_progress_gets_its_missing_shards_again_at_no_attempt(cloud: Cloud) -> None:
+    """Nobody waits for the last shard at work to learn that the first one's worker died."""
     job = split(cloud)
     cloud.store.shard_done(job, 0, b"{}")
-    assert cloud.tick(DUE) == {"at work": 1}
-    assert cloud.sent("solo") == []
+    assert cloud.tick(DUE) == {"sent again": 1}
+    assert sorted(sent["shard"] for sent in cloud.sent("solo")) == [1, 2]
+    assert cloud.kept(job).attempt == 1
 
 
 def test_split_without_progress_gets_its_missing_shards_again(cloud: Cloud) -> None:
     job = split(cloud)
     cloud.store.shard_done(job, 1, b"{}")
     cloud.tick(DUE)
+    cloud.sent("solo")  # received, and lost with their workers
     assert cloud.tick(DUE + FIRST_LOOK_MS) == {"sent again": 1}
     assert sorted(sent["shard"] for sent in cloud.sent("solo")) == [0, 2]
     assert cloud.kept(job).attempt == 2

@@ -47,3 +47,8 @@ output "settings" {
   description = "The environment, without what is Powertools' and OpenBLAS's."
   value       = { for name, value in aws_lambda_function.main.environment[0].variables : name => value if !startswith(name, "POWERTOOLS_") && name != "OMP_NUM_THREADS" }
 }
+
+output "publishes" {
+  description = "Whether each change becomes a version."
+  value       = aws_lambda_function.main.publish
+}

@@ -1,0 +1,1 @@
+"""Function `webhook`: announces the end of a job to its client's URL."""
