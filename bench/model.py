@@ -1,37 +1,34 @@
-"""A model of 220 MB, from an empty folder to its first result: the worker's way against the naive one.
+"""A model of 220 MB, from an empty folder to its first result: Samovar's way against the naive one.
 
-Fresh processes run in turns against one S3 on this machine, so that whatever else the machine does falls on all alike:
-
-- naive:       import spaCy and boto3, `download_file` of a .tar.gz, unpack, `spacy.load`, one text;
-- naive, tar:  the same with a plain .tar, so without the time of gunzip;
-- ours:        `functions.worker.model.ModelCache` over the packaged artifact, and one text.
+The naive way: import spaCy, then `download_file` of a .tar.gz, then unpack, then `spacy.load`, then one text. Beside it
+the same with a plain .tar. Fresh processes in turns, one S3 on this machine for all. Prints medians and each phase.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
+import tarfile
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from bench import big_model
-from bench.report import RESULTS, ROOT, Figure, Measured
+import boto3
+
+from bench.report import Figure, report
+from bench.throughput import model_path
 from local import emulator
-from local.package import ModelArtifact
 from local.package.model import make_model
-from local.stack import aws_client
-from local.steps import Steps
 
-FOLDER = RESULTS / "model"
+FOLDER = emulator.ROOT / ".samovar" / "bench" / "model"
 BUCKET = "models"
-ROUNDS = 9
+VECTORS = (180_000, 300)  # 216 MB of them
+ROUNDS = 5
 TARGET = 0.60
-Say = Callable[[str], None]
-RUN_SECONDS = 120
 
 _CLOCK = """
 import json, sys, time
@@ -42,130 +39,134 @@ def phase(name):
     now = time.perf_counter()
     phases[name], last = now - last, now
 """
-_NAIVE = """
-import spacy
-phase("import spacy")
-import boto3
-phase("import boto3")
-name, work = sys.argv[1:]
-boto3.client("s3").download_file("models", name, work + "/archive")
+_NAIVE = (
+    _CLOCK
+    + """
+import boto3, spacy, tarfile
+phase("import")
+file, folder = sys.argv[2] + "/model", sys.argv[2] + "/unpacked"
+boto3.client("s3").download_file("models", sys.argv[1], file)
 phase("download")
-import tarfile
-with tarfile.open(work + "/archive") as archive:
-    archive.extractall(work + "/model", filter="data")
+with tarfile.open(file) as tar:
+    tar.extractall(folder, filter="data")
 phase("unpack")
-nlp = spacy.load(work + "/model")
+nlp = spacy.load(folder)
 phase("load")
 assert nlp("Ada Lovelace lived in London.").ents
-phase("first text")
+phase("run")
+print(json.dumps({**phases, "all": time.perf_counter() - began}))
 """
-_OURS = """
+)
+_OURS = (
+    _CLOCK
+    + """
 from pathlib import Path
 from functions.worker.model import Artifact, ModelCache
 from shared.blobs import Blobs
-phase("import model.py")
-key, sha256, size, work = sys.argv[1:]
-cache = ModelCache(Blobs("models"), Artifact(key=key, sha256=sha256, size=int(size)), folder=Path(work))
+phase("import")
+key, sha256, size = sys.argv[1].split()
+cache = ModelCache(Blobs("models"), Artifact(key=key, sha256=sha256, size=int(size)), folder=Path(sys.argv[2]))
 pipeline = cache.pipeline()
-phase("fetch while importing, load")
+phase("fetch and load")
 (analysis,) = pipeline.run([("Ada Lovelace lived in London.", ("ents", "sents"))])
 assert analysis.document["ents"]
-phase("first text")
-"""
-_TELL = """
+phase("run")
 print(json.dumps({**phases, "all": time.perf_counter() - began}))
 """
+)
 
 
-def measure(steps: Steps, *, quick: bool) -> Measured:
-    """Medians of fresh processes."""
-    rounds = 2 if quick else ROUNDS
+def main() -> int:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(prog="python -m bench.model", description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "--rounds", type=int, default=ROUNDS, help="fresh processes of each kind (default: %(default)s)"
+    )
+    rounds = parser.parse_args().rounds
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with steps.step("Making a model of 220 MB and its archives") as step:
-        artifact = _archives(step.say)
-    cloud = FOLDER / "cloud"
+    model = _big_model()
+    emulator.make_environment()
+    running = emulator.start(FOLDER / "cloud", port=None)
     try:
-        with steps.step("Starting an S3 with them"):
-            emulator.make_environment()
-            running = emulator.start(cloud, port=None)
-            _upload(running, artifact)
-        with steps.step(f"{rounds} rounds of three processes") as step:
-            runs = _runs(running, artifact, rounds, step.say)
+        environment = {**os.environ, **emulator.access(running.url), "OMP_NUM_THREADS": "1"}
+        arguments = _upload(model, environment)
+        runs = _measured(arguments, environment, rounds)
     finally:
-        emulator.stop(cloud)
-        shutil.rmtree(cloud, ignore_errors=True)
-    return Measured(_figures(runs), raw={"seconds": runs})
+        emulator.stop(FOLDER / "cloud")
+    return report("model", _figures(runs))
 
 
-def _archives(say: Say) -> ModelArtifact:
-    say("building the model")
-    folder = big_model.make(FOLDER / "pipeline")
-    say("packaging it")
-    artifact = make_model(folder, FOLDER, work=FOLDER)
-    for name, options in (("naive.tar.gz", "-czf"), ("naive.tar", "-cf")):
-        say(name)
+def _big_model() -> Path:
+    """The small pipeline with random vectors, made once."""
+    path = FOLDER / "big"
+    if path.is_dir():
+        return path
+    print("  … making a model of 220 MB", flush=True)
+    import numpy as np
+    import spacy
+    from spacy.vectors import Vectors
+
+    nlp = spacy.load(model_path())
+    data = np.random.default_rng(7).standard_normal(VECTORS, dtype="float32")
+    nlp.vocab.vectors = Vectors(data=data, keys=[f"word{number}" for number in range(VECTORS[0])])
+    nlp.to_disk(FOLDER / "big.part")
+    (FOLDER / "big.part").rename(path)
+    return path
+
+
+def _upload(model: Path, environment: dict[str, str]) -> dict[str, str]:
+    """Put the artifact and the two naive archives into S3; for each kind what its process is told."""
+    print("  … packing and uploading it", flush=True)
+    built = make_model(model, FOLDER, work=FOLDER)
+    for mode, name in (("w:gz", "model.tar.gz"), ("w", "model.tar")):
         if not (FOLDER / name).is_file():
-            part = FOLDER / f"{name}.part"
-            subprocess.run(["tar", options, part, "-C", folder, "."], check=True, timeout=RUN_SECONDS)
-            part.rename(FOLDER / name)
-    return artifact
-
-
-def _upload(running: emulator.Emulator, artifact: ModelArtifact) -> None:
-    s3 = aws_client("s3", url=running.url)
+            with tarfile.open(FOLDER / name, mode, **({"compresslevel": 6} if mode == "w:gz" else {})) as tar:
+                tar.add(model, arcname=".")
+    s3: Any = boto3.client(
+        "s3",
+        endpoint_url=environment["AWS_ENDPOINT_URL"],
+        region_name=environment["AWS_REGION"],
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+    )
     s3.create_bucket(Bucket=BUCKET)
-    for name in (artifact.file, "naive.tar.gz", "naive.tar"):
+    for name in (built.file, "model.tar.gz", "model.tar"):
         s3.upload_file(str(FOLDER / name), BUCKET, name)
+    ours = f"{built.file} {built.sha256} {built.size}"
+    return {"naive": "model.tar.gz", "naive, plain tar": "model.tar", "ours": ours}
 
 
-def _runs(
-    running: emulator.Emulator, artifact: ModelArtifact, rounds: int, say: Say
-) -> dict[str, list[dict[str, float]]]:
-    ours = [artifact.file, artifact.sha256, str(artifact.size)]
-    kinds = {
-        "naive": (_NAIVE, ["naive.tar.gz"]),
-        "naive, tar": (_NAIVE, ["naive.tar"]),
-        "ours": (_OURS, ours),
-    }
-    environment = {**os.environ, **emulator.access(running.url), "OMP_NUM_THREADS": "1"}
-    runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
+def _measured(arguments: dict[str, str], environment: dict[str, str], rounds: int) -> dict[str, list[dict[str, float]]]:
+    runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in arguments}
     for number in range(rounds + 1):
-        say(f"round {number} of {rounds}")
-        for kind, (code, arguments) in kinds.items():
-            took = _run(code, arguments, environment)
-            if number:  # the first round warms the disk cache
-                runs[kind].append(took)
+        print(f"  … round {number} of {rounds}", flush=True)
+        for kind, argument in arguments.items():
+            program = _OURS if kind == "ours" else _NAIVE
+            with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+                command = [sys.executable, "-c", program, argument, folder]
+                ran = subprocess.run(command, env=environment, cwd=emulator.ROOT, capture_output=True, check=True)
+            if number:  # the first round warms the disk's cache
+                runs[kind].append(json.loads(ran.stdout.splitlines()[-1]))
     return runs
 
 
-def _run(code: str, arguments: Sequence[str], environment: Mapping[str, str]) -> dict[str, float]:
-    """Seconds of each phase, and of all."""
-    with tempfile.TemporaryDirectory(dir=FOLDER) as work:
-        done = subprocess.run(
-            [sys.executable, "-c", _CLOCK + code + _TELL, *arguments, work],
-            env=dict(environment),
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            check=True,
-            timeout=RUN_SECONDS,
-        )
-    took: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return took
-
-
-def _figures(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> list[Figure]:
-    def ratio(kind: str) -> float:
-        # Of each round's own, so that a slow spell of the machine falls on both sides of it.
-        return statistics.median(
-            ours["all"] / naive["all"] for ours, naive in zip(runs["ours"], runs[kind], strict=True)
-        )
-
-    return [
-        Figure("ours / naive with .tar.gz, empty folder to first result", ratio("naive"), "x", most=TARGET),
-        Figure("ours / naive with plain .tar", ratio("naive, tar"), "x"),
-        *(
-            Figure(f"{kind}: {phase}", statistics.median(run[phase] for run in of_kind), "s")
-            for kind, of_kind in runs.items()
-            for phase in of_kind[0]
-        ),
+def _figures(runs: dict[str, list[dict[str, float]]]) -> list[Figure]:
+    medians = {
+        kind: {phase: statistics.median(run[phase] for run in of_kind) for phase in of_kind[0]}
+        for kind, of_kind in runs.items()
+    }
+    naive, plain, ours = (medians[kind]["all"] for kind in ("naive", "naive, plain tar", "ours"))
+    phases = [
+        Figure(f"{kind}: {phase}", seconds, "s")
+        for kind, median in medians.items()
+        for phase, seconds in median.items()
     ]
+    return [
+        Figure("ours / naive, .tar.gz", ours / naive, "x", most=TARGET),
+        Figure("ours / naive, plain .tar", ours / plain, "x"),
+        *phases,
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
