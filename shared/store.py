@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from shared import aws
 from shared.blobs import Blobs
 from shared.errors import InputMissing, JobError
-from shared.models import DueItem, Failure, Job, Message, Metrics, Progress, Split, Status
+from shared.models import TERMINAL, DueItem, Failure, Job, Message, Metrics, Progress, Split, Status
 
 DETAIL_LIMIT = 1_000  # characters of a failure's detail
 INLINE_LIMIT = 32 * 1024  # bytes, compressed
@@ -284,8 +284,11 @@ class JobStore:
         )
         try:
             return Job.model_validate(self._update(job.id, update))
-        except aws.ConditionFailed:
-            return None
+        except aws.ConditionFailed as failed:
+            # A retry that was executed and then timed out is found by its own repetition.
+            mine = {"run": job.run + 1, "attempt": 0, "queued_at": now, "status": "queued"}
+            is_mine = failed.item is not None and mine.items() <= failed.item.items()
+            return Job.model_validate(failed.item) if is_mine else None
 
     def delete(self, job: Job, *, now: int) -> None:
         """Leave a tombstone and purge the rest. May be called again, as after a death in between.
@@ -295,18 +298,27 @@ class JobStore:
         """
         if not job.is_terminal:
             self.cancel(job, now=now)
-        update = aws.expression(
-            {"now": now},
-            UpdateExpression="SET #deleted_at = if_not_exists(#deleted_at, :now) "
-            "REMOVE #due_at, #due_slot, #result_part, #result_key, #input_key, #failure, #metrics",
-            ConditionExpression="attribute_exists(#id)",
-        )
-        self._update(job.id, update)
+        while still_open := self._bury(job.id, now=now):
+            self.cancel(still_open, now=now)
         for part in self._parts(job.id):
             with aws.translated(f"Deleting {part} of job {job.id}"):
                 self._dynamodb.delete_item(TableName=self._table, Key=aws.to_item({"id": job.id, "part": part}))
         for prefix in (f"inputs/{job.id}", f"results/{job.id}/", *([job.upload.key] if job.upload else [])):
             self._blobs.delete_below(prefix)
+
+    def _bury(self, job_id: str, *, now: int) -> Job | None:
+        """Make a tombstone of a job that has ended; the job instead when it is open, as after another's retry."""
+        update = aws.expression(
+            {"now": now, **{status: status for status in TERMINAL}},
+            UpdateExpression="SET #deleted_at = if_not_exists(#deleted_at, :now) "
+            "REMOVE #due_at, #due_slot, #result_part, #result_key, #input_key, #failure, #metrics",
+            ConditionExpression="#status IN (:succeeded, :failed, :canceled, :expired)",
+        )
+        try:
+            self._update(job_id, update)
+        except aws.ConditionFailed as failed:
+            return Job.model_validate(failed.item) if failed.item else None
+        return None
 
     def _parts(self, job_id: str) -> list[str]:
         query = aws.expression({"id": job_id}, KeyConditionExpression="#id = :id", ProjectionExpression="#part")
@@ -466,5 +478,6 @@ def _is_already(found: Mapping[str, Any] | None, job: Job, values: Mapping[str, 
     """Whether this very ending was written before, and only its answer was lost."""
     if found is None or ":completed_at" not in values:
         return False
-    written = aws.from_item({"completed_at": values[":completed_at"]})["completed_at"]
-    return (found["run"], found["attempt"], found.get("completed_at")) == (job.run, job.attempt, written)
+    written = aws.from_item({name: values[f":{name}"] for name in ("status", "completed_at")})
+    this = {"run": job.run, "attempt": job.attempt, **written}
+    return all(found.get(name) == value for name, value in this.items())

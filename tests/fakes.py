@@ -112,7 +112,8 @@ class MemoryJobs:
 
     def _finish(self, job: Job, now: int, **changes: object) -> bool:
         kept = self.jobs.get(job.id)
-        if kept and (kept.run, kept.attempt, kept.completed_at) == (job.run, job.attempt, now):
+        ending = (job.run, job.attempt, now, changes["status"])
+        if kept and (kept.run, kept.attempt, kept.completed_at, kept.status) == ending:
             return True
         ended = {"completed_at": now, "lease": None, "owner": None, "due_at": None, "due_slot": None}
         return self._leave(job, **ended, **changes)

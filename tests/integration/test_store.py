@@ -214,6 +214,28 @@ class TestDynamoDB:
         for _ in range(2):
             assert store.succeed(taken, b"{}", metrics=Metrics(), now=NOW + 7)
 
+    def test_retry_again_is_the_same_retry(self, store: JobStore) -> None:
+        """As when its answer was lost; a later one is another's, and refused."""
+        store.create(new := new_job(), b"")
+        job = claimed(store, new)
+        store.fail(job, InputMissing("gone"), metrics=Metrics(), now=NOW)
+        first, again = store.retry(job, now=NOW + 1), store.retry(job, now=NOW + 1)
+        assert first is not None
+        assert again == first
+        assert store.retry(job, now=NOW + 2) is None
+
+    def test_delete_of_a_job_that_another_has_begun_again_ends_that_run_too(self, store: JobStore) -> None:
+        store.create(new := new_job(), b"")
+        read = claimed(store, new)
+        store.fail(read, InputMissing("gone"), metrics=Metrics(), now=NOW)
+        failed = store.get(read.id, now=NOW)
+        assert failed is not None
+        store.retry(failed, now=NOW + 1)
+        store.delete(failed, now=NOW + 2)
+        left = store.get(read.id, now=NOW + 2)
+        assert left is not None
+        assert (left.status, left.run, left.deleted_at) == ("canceled", 2, NOW + 2)
+
     def test_open_jobs_are_due_and_finished_ones_are_not(self, store: JobStore, aws_services: SimpleNamespace) -> None:
         job = new_job()
         store.create(job, b"")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -35,26 +35,22 @@ from tests.conftest import made_up_credentials, provision
 START = 1_800_000_000_000
 SHARDS = 3
 ENOUGH_TICKS = 40
+EXAMPLES, STEPS = 60, 30
 
 
 class Lives(RuleBasedStateMachine):
     """One table, some jobs, any number of workers."""
 
+    cloud: ClassVar[Any]  # one for all examples, which leave no open job behind
+
     jobs = Bundle("jobs")
     claims = Bundle("claims")
     merges = Bundle("merges")
+    reads = Bundle("reads")  # what clients' requests have read of jobs, some time ago
 
     def __init__(self) -> None:
         super().__init__()
-        self.aws = mock_aws()
-        self.aws.start()
-        services = provision(signing=False)
-        self.sqs = services.sqs
-        self.store = JobStore("jobs", Blobs("bucket"))
-        self.urls = {"jobs": services.jobs_queue_url, "solo": services.solo_queue_url}
-        self.lanes = {name: Lane(url) for name, url in self.urls.items()}
-        dead = self.sqs.create_queue(QueueName="dead")["QueueUrl"]
-        self.dead = [DeadLetterQueue(dead)]
+        self.sqs, self.urls, self.store, self.lanes, self.dead = self.cloud
         self.now = START
         self.names: list[str] = []
         self.owners = 0
@@ -62,14 +58,13 @@ class Lives(RuleBasedStateMachine):
         self.attempts: dict[tuple[str, int], int] = {}
         self.ends: dict[tuple[str, int], tuple[Any, ...]] = {}
         self.runs: dict[str, int] = {}
+        self.claimants: dict[tuple[str, int, int], str | None] = {}
         self.deleted: set[str] = set()
+        self.touched: set[str] = set()
 
     def teardown(self) -> None:
-        try:
-            if self.names:
-                self._until_nothing_is_open()
-        finally:
-            self.aws.stop()
+        if self.names:
+            self._until_nothing_is_open()
 
     # What happens
 
@@ -89,24 +84,55 @@ class Lives(RuleBasedStateMachine):
         """By a message of this run, or by one of the run before that came late or twice."""
         run = self.kept(job_id).run - (1 if stale else 0)
         claimed = self.store.claim(Message(job=job_id, run=max(run, 1)), owner=self.owner(), now=self.now)
-        return multiple(claimed) if claimed else multiple()
+        return multiple(self.new_claim(claimed)) if claimed else multiple()
+
+    def new_claim(self, claimed: Job) -> Job:
+        """No other claim has its number; nobody gets a job that is over."""
+        number = (claimed.id, claimed.run, claimed.attempt)
+        assert number not in self.claimants
+        self.claimants[number] = claimed.owner
+        assert claimed.id not in self.deleted
+        assert (claimed.id, claimed.run) not in self.ends
+        return claimed
+
+    @rule(claimed=claims)
+    def claim_whose_answer_was_lost(self, claimed: Job) -> None:
+        """It is repeated: the same attempt while it is still this claim's, else none."""
+        if self.is_held(claimed) and not claimed_too_long(self.kept(claimed.id), self.now):
+            again = self.store.claim(Message(job=claimed.id, run=claimed.run), owner=claimed.owner or "", now=self.now)
+            assert again is not None
+            assert again.attempt == claimed.attempt
 
     @rule(claimed=claims)
     def beat(self, claimed: Job) -> None:
-        self.store.extend(claimed, now=self.now)
+        held = self.is_held(claimed)
+        assert self.store.extend(claimed, now=self.now) == held
 
     @rule(claimed=claims)
     def succeed(self, claimed: Job) -> None:
         if claimed.characters < 100_000:
-            name = f"{claimed.run}.{claimed.attempt}".encode()
-            self.store.succeed(claimed, name, metrics=Metrics(), now=self.now)
+            self.end_as(claimed, "succeeded")
 
     @rule(claimed=claims)
     def fail(self, claimed: Job) -> None:
-        self.store.fail(claimed, ModelFailed("x"), metrics=Metrics(), now=self.now)
+        self.end_as(claimed, "failed")
+
+    def end_as(self, claimed: Job, status: str) -> None:
+        """Only who holds a job may end it; and whoever is told so did, now or by this very write before."""
+        held = self.is_held(claimed)
+        if status == "failed":
+            ended = self.store.fail(claimed, ModelFailed("x"), metrics=Metrics(), now=self.now)
+        else:
+            name = f"{claimed.run}.{claimed.attempt}".encode()
+            ended = self.store.succeed(claimed, name, metrics=Metrics(), now=self.now)
+        kept = self.kept(claimed.id)
+        assert ended or not held
+        if ended:
+            assert (kept.status, kept.run, kept.attempt) == (status, claimed.run, claimed.attempt)
 
     @rule(claimed=claims)
     def release(self, claimed: Job) -> None:
+        self.touched.add(claimed.id)
         self.store.release(claimed)
 
     @rule(claimed=consumes(claims))
@@ -115,6 +141,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule(claimed=claims)
     def split(self, claimed: Job) -> None:
+        self.touched.add(claimed.id)
         if claimed.characters > 100_000:
             self.store.split(claimed, SHARDS, now=self.now)
 
@@ -131,36 +158,48 @@ class Lives(RuleBasedStateMachine):
         if split is None or not split.is_complete:
             return multiple()
         claimed = self.store.claim_merge(Message(job=job_id, run=job.run), owner=self.owner(), now=self.now)
-        return multiple(claimed) if claimed else multiple()
+        return multiple(self.new_claim(claimed)) if claimed else multiple()
 
     @rule(claimed=merges)
     def merge(self, claimed: Job) -> None:
-        name = f"{claimed.run}.{claimed.attempt}".encode()
-        self.store.succeed(claimed, name, metrics=Metrics(), now=self.now)
+        self.end_as(claimed, "succeeded")
 
     @rule(claimed=consumes(merges))
     def crash_merging(self, claimed: Job) -> None:
         """The merger is gone and does nothing more."""
 
-    @rule(job_id=jobs)
-    def cancel(self, job_id: str) -> None:
-        self.store.cancel(self.kept(job_id), now=self.now)
+    @rule(target=reads, job_id=jobs)
+    def read(self, job_id: str) -> Job:
+        """A client's request reads a job, and goes on later."""
+        return self.kept(job_id)
 
-    @rule(job_id=jobs)
-    def retry(self, job_id: str) -> None:
-        before = self.kept(job_id)
-        again = self.store.retry(before, now=self.now)
-        assert (again is not None) == (
-            before.status in {"failed", "canceled", "expired"} and job_id not in self.deleted
-        )
+    @rule(read=reads)
+    def cancel(self, read: Job) -> None:
+        self.touched.add(read.id)
+        if self.store.cancel(read, now=self.now):
+            kept = self.kept(read.id)
+            assert (kept.status, kept.run) == ("canceled", read.run)
 
-    @rule(job_id=jobs)
-    def delete(self, job_id: str) -> None:
-        self.store.delete(self.kept(job_id), now=self.now)
-        self.deleted.add(job_id)
+    @rule(read=reads)
+    def retry(self, read: Job) -> None:
+        before = self.kept(read.id)
+        again = self.store.retry(read, now=self.now)
+        if again is None:
+            assert (
+                before.status not in {"failed", "canceled", "expired"} or read.id in self.deleted or stale(read, before)
+            )
+        else:
+            assert (again.run, again.attempt, again.status) == (read.run + 1, 0, "queued")
+
+    @rule(read=reads)
+    def delete(self, read: Job) -> None:
+        self.touched.add(read.id)
+        self.store.delete(read, now=self.now)
+        self.deleted.add(read.id)
 
     @rule()
     def tick(self) -> None:
+        self.touched.update(self.names)
         Janitor(self.store, self.lanes, self.dead, lambda: self.now).tick()
 
     @rule()
@@ -175,13 +214,17 @@ class Lives(RuleBasedStateMachine):
 
     @invariant()
     def jobs_keep_their_promises(self) -> None:
-        for job_id in self.names:
-            job = self.store._get(job_id, "job")
-            assert job is not None
-            self.check(Job.model_validate(job))
+        while self.touched:
+            job_id = self.touched.pop()
+            self.check(self.kept(job_id))
+            self.touched.discard(job_id)
 
     def check(self, job: Job) -> None:
         run = (job.id, job.run)
+        if job.id in self.deleted:
+            assert job.deleted_at is not None, "a deleted job stays so"
+            assert job.is_terminal, "and nothing happens to it"
+            assert (job.result_part, job.result_key, job.due_at) == (None, None, None)
         assert job.run >= self.runs.get(job.id, 1), "runs only grow"
         self.runs[job.id] = job.run
         assert MERGE_ATTEMPTS_LIMIT >= job.attempt >= self.attempts.get(run, 0), (
@@ -207,6 +250,7 @@ class Lives(RuleBasedStateMachine):
             self.tick()
             for message in self.received():
                 self.work(message)
+            self.touched.update(self.names)
             self.jobs_keep_their_promises()
             if all(self.kept(job_id).is_terminal for job_id in self.names):
                 return
@@ -241,7 +285,14 @@ class Lives(RuleBasedStateMachine):
 
     # Helpers
 
+    def is_held(self, claimed: Job) -> bool:
+        """Whether a job is still this claim's."""
+        kept = self.kept(claimed.id)
+        of = (kept.status, kept.run, kept.attempt, kept.owner)
+        return of == ("running", claimed.run, claimed.attempt, claimed.owner)
+
     def kept(self, job_id: str) -> Job:
+        self.touched.add(job_id)
         item = self.store._get(job_id, "job")
         assert item is not None
         return Job.model_validate(item)
@@ -260,15 +311,33 @@ class Lives(RuleBasedStateMachine):
         return messages
 
 
+def claimed_too_long(job: Job, now: int) -> bool:
+    return job.lease is None or job.lease < now
+
+
+def stale(read: Job, kept: Job) -> bool:
+    return read.run != kept.run
+
+
+def provisioned() -> Any:
+    services = provision(signing=False)
+    urls = {"jobs": services.jobs_queue_url, "solo": services.solo_queue_url}
+    dead = services.sqs.create_queue(QueueName="dead")["QueueUrl"]
+    lanes = {name: Lane(url) for name, url in urls.items()}
+    return services.sqs, urls, JobStore("jobs", Blobs("bucket")), lanes, [DeadLetterQueue(dead)]
+
+
 def test_whatever_happens_to_jobs_each_comes_to_one_end(monkeypatch: pytest.MonkeyPatch) -> None:
     made_up_credentials(monkeypatch)
-    run_state_machine_as_test(
-        Lives,
-        settings=settings(
-            max_examples=30,
-            stateful_step_count=30,
-            deadline=None,
-            derandomize=True,
-            suppress_health_check=[HealthCheck.too_slow],
-        ),
-    )
+    with mock_aws():
+        monkeypatch.setattr(Lives, "cloud", provisioned(), raising=False)
+        run_state_machine_as_test(
+            Lives,
+            settings=settings(
+                max_examples=EXAMPLES,
+                stateful_step_count=STEPS,
+                deadline=None,
+                derandomize=True,
+                suppress_health_check=[HealthCheck.too_slow],
+            ),
+        )
