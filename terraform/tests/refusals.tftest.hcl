@@ -1,0 +1,149 @@
+# What is refused before anything is made. Each run breaks many variables, each in one way, so that every bound and
+# every alternative is seen to hold: a variable that is expected to fail and does not fails the run.
+
+mock_provider "aws" {
+  source          = "./tests/answers"
+  override_during = plan
+}
+
+variables {
+  artifacts = "./tests/fixtures"
+}
+
+run "widest_values_are_taken" {
+  command = plan
+
+  variables {
+    environment        = "a-name-of-20-letters"
+    public_url         = "https://api.example/v1"
+    worker_memory_mb   = 10240
+    worker_concurrency = { jobs = 2, solo = 1000 }
+    published_keys     = ["k1", "A_name-of-thirty-two-characters0"]
+    warming            = { on_token = { environments = 0, cooldown_seconds = 3600 } }
+    throttle           = { rate = 1, burst = 1 }
+    token_throttle     = { rate = 1, burst = 1 }
+    log_retention_days = 3653
+    alarm_topic_arns   = ["arn:aws:sns:eu-west-2:123456789012:alarms"]
+  }
+
+  assert {
+    condition     = output.settings.auth.PUBLIC_URL == "https://api.example/v1" && output.settings.submit.PUBLIC_URL == "https://api.example/v1"
+    error_message = "The public URL must be the one given."
+  }
+
+  assert {
+    condition     = output.settings.auth.WARM_UP_ENVIRONMENTS == "0" && output.settings.auth.WARM_UP_COOLDOWN_SECONDS == "3600"
+    error_message = "Warming must be as given."
+  }
+}
+
+run "too_little" {
+  command = plan
+
+  variables {
+    environment        = ""
+    public_url         = ""
+    runtime            = "python3.10"
+    architecture       = ""
+    worker_memory_mb   = 511
+    worker_concurrency = { jobs = 1, solo = 50 }
+    published_keys     = []
+    warming            = { on_token = { environments = -1 } }
+    throttle           = { rate = 0, burst = 1 }
+    token_throttle     = { rate = 0, burst = 1 }
+    log_retention_days = 0
+    alarm_topic_arns   = [""]
+  }
+
+  expect_failures = [
+    var.environment, var.public_url, var.runtime, var.architecture, var.worker_memory_mb, var.worker_concurrency,
+    var.published_keys, var.warming, var.throttle, var.token_throttle, var.log_retention_days, var.alarm_topic_arns,
+  ]
+}
+
+run "too_much" {
+  command = plan
+
+  variables {
+    environment        = "a-name-of-21-letters1"
+    public_url         = "https://api.example/"
+    runtime            = "python3.130"
+    architecture       = "x86_64,arm64"
+    worker_memory_mb   = 10241
+    worker_concurrency = { jobs = 1001, solo = 50 }
+    published_keys     = ["k1", "A_name-of-thirty-three-characters"]
+    warming            = { on_token = { environments = 2 } }
+    throttle           = { rate = 1, burst = 0 }
+    token_throttle     = { rate = 1, burst = 0 }
+    log_retention_days = 4000
+    alarm_topic_arns   = ["arn:aws:sns:eu-west-2:123456789012:alarms", "mail@example.com"]
+  }
+
+  expect_failures = [
+    var.environment, var.public_url, var.runtime, var.architecture, var.worker_memory_mb, var.worker_concurrency,
+    var.published_keys, var.warming, var.throttle, var.token_throttle, var.log_retention_days, var.alarm_topic_arns,
+  ]
+}
+
+run "malformed" {
+  command = plan
+
+  variables {
+    environment        = "Production"
+    public_url         = "api.example"
+    runtime            = "xpython3.13"
+    worker_concurrency = { jobs = 50, solo = 1 }
+    published_keys     = ["k1", "k/2"]
+    warming            = { on_token = { cooldown_seconds = 9 } }
+    log_retention_days = 2
+  }
+
+  expect_failures = [
+    var.environment, var.public_url, var.runtime, var.worker_concurrency, var.published_keys, var.warming,
+    var.log_retention_days,
+  ]
+}
+
+run "malformed_in_other_ways" {
+  command = plan
+
+  variables {
+    environment        = "1st"
+    public_url         = "ftp://api.example"
+    worker_concurrency = { jobs = 50, solo = 1001 }
+    warming            = { on_token = { cooldown_seconds = 3601 } }
+    signing_key        = "k2"
+  }
+
+  expect_failures = [var.environment, var.public_url, var.worker_concurrency, var.warming, var.signing_key]
+}
+
+run "missing_artifacts" {
+  command = plan
+
+  variables {
+    artifacts = "./tests/none"
+  }
+
+  expect_failures = [var.artifacts]
+}
+
+run "artifacts_for_another_runtime" {
+  command = plan
+
+  variables {
+    runtime = "python3.12"
+  }
+
+  expect_failures = [aws_lambda_layer_version.main]
+}
+
+run "artifacts_for_another_architecture" {
+  command = plan
+
+  variables {
+    architecture = "arm64"
+  }
+
+  expect_failures = [aws_lambda_layer_version.main]
+}
