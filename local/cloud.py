@@ -97,6 +97,10 @@ def _update(folder: Path, before: Stack, *, steps: Steps) -> Stack:
     return stack
 
 
+# A benchmark's only client would meet the limits of a deployment.
+_LIMITS = {"requests_per_minute": 100_000, "open_jobs": 100_000, "bytes_per_day": 100_000_000_000}
+
+
 def _build(steps: Steps) -> Manifest:
     with steps.step("Building layers, functions and model") as step:
         return build(target="local", output=ARTIFACTS, report=step.say)
@@ -123,6 +127,7 @@ def _apply(folder: Path, working: Path, running: Emulator, manifest: Manifest, *
         "architecture": manifest.architecture,
         "public_url": _api_url(running),
         "tags": {"ms-custom-id": API_ID},
+        "limits": _LIMITS,
     }
     with steps.step("Applying Terraform") as step:
         return apply.apply(folder, working, url=running.url, variables=variables, report=step.say)

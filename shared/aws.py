@@ -7,7 +7,7 @@ does not pay for the import.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Lock
 from typing import Any
@@ -27,6 +27,10 @@ class ConditionFailed(Exception):
         """Keep the item as plain values, None when there is none or it was not asked for."""
         super().__init__("The condition does not hold")
         self.item = item
+
+
+class Contended(Transient):
+    """Another transaction was about the same item; the same call can be repeated at once."""
 
 
 class Missing(Exception):
@@ -60,6 +64,7 @@ def translated(action: str) -> Iterator[None]:
     Raises:
         ConditionFailed: when a DynamoDB condition does not hold.
         Missing: when an S3 object does not exist.
+        Contended: when another transaction got in the way.
         Transient: for everything else; `action` says in its message what failed.
     """
     from botocore.exceptions import BotoCoreError, ClientError
@@ -71,11 +76,24 @@ def translated(action: str) -> Iterator[None]:
         if code == "ConditionalCheckFailedException":
             found: Any = error.response.get("Item")
             raise ConditionFailed(from_item(found) if found else None) from None
+        if code == "TransactionCanceledException":
+            raise _cancellation(action, error.response.get("CancellationReasons", [])) from error
         if code in _MISSING:
             raise Missing(action) from None
         raise Transient(f"{action}: {error}") from error
     except BotoCoreError as error:
         raise Transient(f"{action}: {error}") from error
+
+
+def _cancellation(action: str, reasons: Sequence[Mapping[str, Any]]) -> Exception:
+    """Why a transaction was canceled; `reasons` has one for each of its items."""
+    for reason in reasons:
+        if reason.get("Code") == "ConditionalCheckFailed":
+            found: Any = reason.get("Item")
+            return ConditionFailed(from_item(found) if found else None)
+    codes = {str(reason.get("Code")) for reason in reasons} - {"None"}
+    kind = Contended if codes == {"TransactionConflict"} else Transient
+    return kind(f"{action}: the transaction was canceled: {', '.join(sorted(codes))}")
 
 
 def to_item(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from shared import aws
-from shared.models import Record
+from shared.models import Limits, Record
 
 SECRETS_LIMIT = 2
 
@@ -36,6 +36,11 @@ class Client(Record):
     status: Literal["active", "revoked"] = "active"
     secrets: tuple[Secret, ...] = Field(max_length=SECRETS_LIMIT)
     created_at: int
+    limits: dict[Literal["requests_per_minute", "open_jobs", "bytes_per_day"], int] = Field(default_factory=dict)
+
+    def limited(self, defaults: Limits) -> Limits:
+        """The client's own limits, over the deployment's."""
+        return Limits.model_validate({**defaults.model_dump(), **self.limits})
 
     @property
     def scopes(self) -> frozenset[str]:

@@ -12,6 +12,8 @@ SamovarError
 │   ├── BodyTooLarge             413 body_too_large
 │   ├── UnsupportedMediaType     415 unsupported_media_type
 │   ├── InvalidRequest           422 invalid_request
+│   ├── KeyReused                422 idempotency_key_reused
+│   ├── RateLimited              429 rate_limited
 │   └── Unavailable              503 unavailable
 ├── OAuthError                   an answer of the token endpoint (RFC 6749, section 5.2)
 │   ├── OAuthInvalidRequest      400 invalid_request
@@ -125,6 +127,18 @@ class InvalidRequest(ApiError):
     """The request can be read, but something in it is not valid; `errors` says what and where."""
 
     status, code, title = 422, "invalid_request", "The request is not valid"
+
+
+class KeyReused(ApiError):
+    """The idempotency key came with another request before."""
+
+    status, code, title = 422, "idempotency_key_reused", "The idempotency key belongs to another request"
+
+
+class RateLimited(ApiError):
+    """The client has used what it may use for now; `limit` names what, `Retry-After` says for how long."""
+
+    status, code, title = 429, "rate_limited", "The client's limit is reached"
 
 
 class Unavailable(ApiError):

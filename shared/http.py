@@ -10,7 +10,7 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from shared.errors import ApiError, MalformedBody
+from shared.errors import ApiError, MalformedBody, Transient, Unavailable
 from shared.log import logger
 
 JSON = "application/json"
@@ -33,11 +33,19 @@ def answer(event: Event, resolve: Callable[[Event], Event]) -> Event:
         response = resolve(event)
     except ApiError as error:
         response = gateway_response(error)
+    except Transient as error:
+        response = gateway_response(unavailable(error))
     except Exception:  # noqa: BLE001 (the last resort: a client gets an answer, the log the trace)
         logger.exception("An error that nobody expected")
         response = gateway_response(InternalError("The request was not handled; please report its x-request-id"))
     response.setdefault("headers", {})["x-request-id"] = request_id
     return response
+
+
+def unavailable(error: Transient) -> Unavailable:
+    """What a client is told when a service is busy or away; the log has the reason."""
+    logger.warning("A service is busy or away", reason=str(error))
+    return Unavailable("A service behind the API is busy", headers={"retry-after": "1"})
 
 
 def problem(error: ApiError) -> Response[str]:

@@ -19,6 +19,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import to_json
 
 Feature = Literal["ents", "sents", "tokens", "noun_chunks"]
 FEATURES: tuple[Feature, ...] = get_args(Feature)
@@ -34,6 +35,9 @@ UPLOAD_ID = r"^[A-Za-z0-9_-]{22}$"
 UPLOAD_BYTES_LIMIT = 20_000_000
 UPLOAD_DOCUMENTS_LIMIT = 20_000
 DOCUMENT_ID_LIMIT = 128
+METADATA_NAMES_LIMIT = 16
+METADATA_BYTES_LIMIT = 1_024  # as JSON: it is part of the job's item, whose every update costs its whole size
+RESULT_TTL_SECONDS = 7 * 24 * 3600
 RICH_FEATURES_LIMIT = 5_000_000  # characters of a job that may ask for `tokens` or `noun_chunks`
 
 
@@ -71,6 +75,20 @@ class Document(Strict):
     text: Text
 
 
+def _not_too_big(metadata: dict[str, str]) -> dict[str, str]:
+    size = len(to_json(metadata))
+    if size > METADATA_BYTES_LIMIT:
+        raise ValueError(f"Metadata may have {METADATA_BYTES_LIMIT:,} bytes as JSON; this has {size:,}")
+    return metadata
+
+
+Metadata = Annotated[
+    dict[Annotated[str, StringConstraints(min_length=1, max_length=64)], str],
+    Field(max_length=METADATA_NAMES_LIMIT),
+    AfterValidator(_not_too_big),
+]
+
+
 class AnalyzeRequest(Strict):
     """The body of `POST /analyze`: `text`, `documents` or an upload, and what to find in it."""
 
@@ -82,6 +100,8 @@ class AnalyzeRequest(Strict):
     features: Annotated[tuple[Feature, ...], Field(fail_fast=True, min_length=1, max_length=FEATURES_LIMIT)] = (
         DEFAULT_FEATURES
     )
+    metadata: Metadata = Field(default_factory=dict)
+    result_ttl_seconds: Annotated[int, Field(strict=True, ge=60, le=RESULT_TTL_SECONDS)] = RESULT_TTL_SECONDS
 
     @field_validator("features")
     @classmethod
@@ -184,6 +204,23 @@ class Split(Record):
         return [shard for shard in range(self.total) if shard not in self.done]
 
 
+class Limits(Record):
+    """What a client may use."""
+
+    requests_per_minute: int = Field(ge=1)
+    open_jobs: int = Field(ge=1)
+    bytes_per_day: int = Field(ge=1)
+
+
+class IdempotencyKey(Record):
+    """What a client's idempotency key was used for: which request, and the job that came of it."""
+
+    id: str
+    request_sha256: str
+    job: str
+    expires_at: int
+
+
 class DueItem(Record):
     """An entry of the index `due`: an item for the janitor to look at."""
 
@@ -199,6 +236,8 @@ class Job(Record):
     client_id: str
     status: Status = "queued"
     features: tuple[Feature, ...] = DEFAULT_FEATURES
+    metadata: dict[str, str] = Field(default_factory=dict)
+    result_ttl_seconds: int = RESULT_TTL_SECONDS
     model: Model
     characters: int
     run: int = 1
@@ -224,9 +263,20 @@ class Job(Record):
     metrics: Metrics = Metrics()
 
     @property
+    def first_lane(self) -> Literal["jobs", "solo"]:
+        """The lane that the first message about this job goes to."""
+        return "solo" if self.characters > SOLO_CHARACTERS else "jobs"
+
+    @property
     def lane(self) -> Literal["jobs", "solo"]:
         """The lane that a new message about this job goes to."""
-        return "solo" if self.characters > SOLO_CHARACTERS or self.attempt else "jobs"
+        return "solo" if self.attempt else self.first_lane
+
+    @property
+    def result_expires_at(self) -> int:
+        """When the result is no longer given out, in milliseconds."""
+        kept_until = (self.completed_at or self.created_at) + self.result_ttl_seconds * 1000
+        return min(kept_until, self.expires_at * 1000)
 
     @property
     def is_terminal(self) -> bool:

@@ -11,6 +11,8 @@ from typing import Self
 
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, Json, TypeAdapter, field_validator
 
+from shared.models import Limits
+
 
 class Settings(BaseModel):
     """Reads each field from the variable of its name in capitals."""
@@ -63,6 +65,9 @@ class SubmitSettings(PublicSettings):
     bucket: str
     jobs_queue_url: str
     solo_queue_url: str
+    clients_table: str
+    limits: Json[Limits]
+    worker_version: str
     model_name: str
     model_version: str
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from shared import aws
 from shared.blobs import Blobs
 from shared.errors import InputMissing, JobError
-from shared.models import TERMINAL, DueItem, Failure, Job, Message, Metrics, Progress, Split, Status
+from shared.models import TERMINAL, DueItem, Failure, IdempotencyKey, Job, Message, Metrics, Progress, Split, Status
 
 DETAIL_LIMIT = 1_000  # characters of a failure's detail
 INLINE_LIMIT = 32 * 1024  # bytes, compressed
@@ -37,6 +37,15 @@ _SPLIT_EXISTS = "attribute_exists(#total)"  # an update would else make an item 
 
 # The fence: what makes a claim this one and no other.
 _MINE = "#run = :my_run AND #attempt = :my_attempt AND #owner = :my_owner AND #status = :still"
+
+
+class KeyTaken(Exception):
+    """An idempotency key was used before: for what `used` says."""
+
+    def __init__(self, used: IdempotencyKey) -> None:
+        """Keep what it was used for."""
+        super().__init__(f"The key was used for job {used.job}")
+        self.used = used
 
 
 class JobStore:
@@ -85,16 +94,89 @@ class JobStore:
 
     # Submitting
 
-    def create(self, job: Job, payload: bytes | None) -> None:
+    def create(self, job: Job, payload: bytes | None, *, key: IdempotencyKey | None = None) -> None:
         """Store the input, unless it was uploaded, and then the job: a job that is there has its input.
 
         Raises:
+            KeyTaken: when `key` was used before; at most an input was stored then, which nothing points at.
             Transient: when the job is not known to be stored.
         """
         if payload is not None:
-            job = job.model_copy(update={"input_key": self._put_body(job, "input", zlib.compress(payload, level=3))})
+            job = job.model_copy(update={"input_key": self._put_input(job, zlib.compress(payload, level=3))})
         due = {"due_at": job.created_at + FIRST_LOOK_MS, "due_slot": secrets.randbelow(DUE_SLOTS)}
-        self._put({**_plain(job), **due, "part": "job"})
+        item = {**_plain(job), **due, "open_client": job.client_id, "part": "job"}
+        if key is None:
+            self._put(item)
+        else:
+            self._put_with_key(item, key, now=job.created_at)
+
+    def _put_with_key(self, item: Mapping[str, Any], key: IdempotencyKey, *, now: int) -> None:
+        """Put the job and its key in one transaction: neither is ever there without the other."""
+        unused = aws.expression(
+            {"now": now // 1000},
+            ConditionExpression="attribute_not_exists(#id) OR #expires_at < :now",
+        )
+        put = {"TableName": self._table, "Item": aws.to_item({**_plain(key), "part": "key"}), **unused}
+        writes = [
+            {"Put": {"TableName": self._table, "Item": aws.to_item(item)}},
+            {"Put": {**put, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}},
+        ]
+        try:
+            with aws.translated(f"Storing job {key.job}"):
+                self._dynamodb.transact_write_items(TransactItems=writes)
+        except aws.ConditionFailed as failed:
+            if failed.item is None:
+                raise aws.Contended("The idempotency key has just expired") from None
+            if failed.item["job"] != key.job:  # else its own write, whose answer was lost
+                raise KeyTaken(IdempotencyKey.model_validate(failed.item)) from None
+
+    def key(self, key_id: str, *, now: int) -> IdempotencyKey | None:
+        """What an idempotency key was used for; None when it is free at `now` (ms).
+
+        Raises:
+            Transient: when DynamoDB is busy or away.
+        """
+        item = self._get(key_id, "key")
+        return IdempotencyKey.model_validate(item) if item and item["expires_at"] * 1000 > now else None
+
+    # Listing
+
+    def page(
+        self, client_id: str, *, since: str, until: str, after: str | None, limit: int
+    ) -> tuple[list[Job], str | None]:
+        """At most `limit` of the client's jobs with ids from `since` to `until`, newest first, after the id `after`.
+
+        Returns:
+            The jobs, and the id after which there may be more.
+
+        Raises:
+            Transient: when DynamoDB is busy or away.
+        """
+        query = aws.expression(
+            {"client_id": client_id, "since": since, "until": until},
+            KeyConditionExpression="#client_id = :client_id AND #id BETWEEN :since AND :until",
+        )
+        if after is not None:
+            query["ExclusiveStartKey"] = aws.to_item({"client_id": client_id, "id": after, "part": "job"})
+        with aws.translated("Listing jobs"):
+            answer = self._dynamodb.query(
+                TableName=self._table, IndexName="by_client", ScanIndexForward=False, Limit=limit, **query
+            )
+        ids = [aws.from_item(item)["id"] for item in answer["Items"]]
+        last = answer.get("LastEvaluatedKey")
+        found = self._jobs(ids)
+        return [found[job_id] for job_id in ids if job_id in found], aws.from_item(last)["id"] if last else None
+
+    def count_open(self, client_id: str, *, limit: int) -> int:
+        """How many of the client's jobs are open, counted up to `limit`; it may lag a second behind.
+
+        Raises:
+            Transient: when DynamoDB is busy or away.
+        """
+        query = aws.expression({"client_id": client_id}, KeyConditionExpression="#open_client = :client_id")
+        with aws.translated("Counting open jobs"):
+            answer = self._dynamodb.query(TableName=self._table, IndexName="open", Select="COUNT", Limit=limit, **query)
+        return int(answer["Count"])
 
     # Claiming
 
@@ -225,17 +307,18 @@ class JobStore:
         Raises:
             Transient: when nobody knows; the job stays claimed until its lease ends.
         """
-        pointer = self._put_result(job, result)
+        pointer = self._put_result(job, result, now=now)
         total = job.shards or job.progress.total
         changes = {**pointer, "metrics": metrics, "progress": Progress(done=total, total=total)}
         return self._leave(job, *_ending("succeeded", changes, now=now))
 
-    def _put_result(self, job: Job, result: bytes | IO[bytes]) -> dict[str, str]:
+    def _put_result(self, job: Job, result: bytes | IO[bytes], *, now: int) -> dict[str, str]:
         name = f"{job.run}.{job.attempt}"
         if isinstance(result, bytes):
             compressed = zlib.compress(result, level=3)
             if len(compressed) <= INLINE_LIMIT:
-                self._put_body(job, f"result#{name}", compressed)
+                expires_at = min(now // 1000 + job.result_ttl_seconds, job.expires_at)
+                self._put({"id": job.id, "part": f"result#{name}", "body": compressed, "expires_at": expires_at})
                 return {"result_part": f"result#{name}"}
         self._blobs.put(f"results/{job.id}/{name}", result, content_type=_JSON)
         return {"result_key": f"results/{job.id}/{name}"}
@@ -272,7 +355,7 @@ class JobStore:
         values = {
             "status": "queued", "run": job.run + 1, "attempt": 0, "queued_at": now, "due_at": now + FIRST_LOOK_MS,
             "due_slot": secrets.randbelow(DUE_SLOTS), "deadline": min(now + DEADLINE_MS, job.expires_at * 1000),
-            "progress": _plain(Progress()), "metrics": _plain(Metrics()),
+            "progress": _plain(Progress()), "metrics": _plain(Metrics()), "open_client": job.client_id,
         }  # fmt: skip
         assignments = ", ".join(f"#{name} = :{name}" for name in values)
         unsuccessful = {"failed": "failed", "canceled": "canceled", "expired": "expired", "my_run": job.run}
@@ -348,11 +431,14 @@ class JobStore:
         Raises:
             Transient: when DynamoDB is busy or away.
         """
+        return self._jobs([item.id for item in items])
+
+    def _jobs(self, ids: Sequence[str]) -> dict[str, Job]:
         found: dict[str, Job] = {}
-        for start in range(0, len(items), _BATCH_GET_LIMIT):
-            keys = [aws.to_item({"id": item.id, "part": "job"}) for item in items[start : start + _BATCH_GET_LIMIT]]
+        for start in range(0, len(ids), _BATCH_GET_LIMIT):
+            keys = [aws.to_item({"id": job_id, "part": "job"}) for job_id in ids[start : start + _BATCH_GET_LIMIT]]
             while keys:
-                with aws.translated("Reading due jobs"):
+                with aws.translated("Reading jobs"):
                     request = {self._table: {"Keys": keys, "ConsistentRead": True}}
                     answer = self._dynamodb.batch_get_item(RequestItems=request)
                 jobs = [Job.model_validate(aws.from_item(item)) for item in answer["Responses"][self._table]]
@@ -427,12 +513,12 @@ class JobStore:
         with aws.translated(f"Storing {values['part']} of job {values['id']}"):
             self._dynamodb.put_item(TableName=self._table, Item=aws.to_item(values), **condition)
 
-    def _put_body(self, job: Job, part: str, compressed: bytes) -> str | None:
+    def _put_input(self, job: Job, compressed: bytes) -> str | None:
         """Store `compressed` as an item, or as an object whose key is returned when it is too big for one."""
         if len(compressed) <= INLINE_LIMIT:
-            self._put({"id": job.id, "part": part, "body": compressed, "expires_at": job.expires_at})
+            self._put({"id": job.id, "part": "input", "body": compressed, "expires_at": job.expires_at})
             return None
-        key = f"{part}s/{job.id}"
+        key = f"inputs/{job.id}"
         self._blobs.put(key, compressed, content_type="application/zlib")
         return key
 
@@ -471,7 +557,7 @@ def _ending(status: Status, changes: Mapping[str, Any], *, now: int) -> tuple[st
     values = {name: _plain(value) if isinstance(value, BaseModel) else value for name, value in changes.items()}
     values |= {"status": status, "completed_at": now}
     assignments = ", ".join(f"#{name} = :{name}" for name in values)
-    return f"SET {assignments} REMOVE #lease, #owner, #due_at, #due_slot", values
+    return f"SET {assignments} REMOVE #lease, #owner, #due_at, #due_slot, #open_client", values
 
 
 def _is_already(found: Mapping[str, Any] | None, job: Job, values: Mapping[str, Any]) -> bool:

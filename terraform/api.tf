@@ -6,10 +6,13 @@ locals {
     "GET /.well-known/oauth-authorization-server" = "auth"
     "POST /analyze"                               = "submit"
     "POST /uploads"                               = "submit"
+    "GET /jobs"                                   = "submit"
     "GET /jobs/{id}"                              = "submit"
     "DELETE /jobs/{id}"                           = "submit"
     "POST /jobs/{id}/cancel"                      = "submit"
     "POST /jobs/{id}/retry"                       = "submit"
+    "GET /health"                                 = "submit"
+    "GET /openapi.json"                           = "submit"
     "$default"                                    = "submit"
   }
 

@@ -16,8 +16,11 @@ locals {
   submit_settings = {
     PUBLIC_URL     = local.public_url
     PUBLIC_KEYS    = jsonencode(local.public_keys)
+    CLIENTS_TABLE  = aws_dynamodb_table.clients.name
     JOBS_TABLE     = aws_dynamodb_table.jobs.name
     BUCKET         = aws_s3_bucket.main.id
+    LIMITS         = jsonencode(var.limits)
+    WORKER_VERSION = module.worker.version
     JOBS_QUEUE_URL = aws_sqs_queue.lane["jobs"].id
     SOLO_QUEUE_URL = aws_sqs_queue.lane["solo"].id
     MODEL_NAME     = local.model.name
@@ -155,8 +158,20 @@ module "submit" {
     {
       Sid      = "Jobs"
       Effect   = "Allow"
-      Action   = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:Query"]
+      Action   = ["dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:Query"]
       Resource = [local.jobs_table_arn]
+    },
+    {
+      Sid      = "ListJobs"
+      Effect   = "Allow"
+      Action   = ["dynamodb:Query"]
+      Resource = ["${local.jobs_table_arn}/index/by_client", "${local.jobs_table_arn}/index/open"]
+    },
+    {
+      Sid      = "ReadClients"
+      Effect   = "Allow"
+      Action   = ["dynamodb:GetItem"]
+      Resource = [aws_dynamodb_table.clients.arn]
     },
     {
       Sid      = "QueueJobs"

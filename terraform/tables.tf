@@ -22,6 +22,11 @@ resource "aws_dynamodb_table" "jobs" {
   }
 
   attribute {
+    name = "open_client"
+    type = "S"
+  }
+
+  attribute {
     name = "due_slot"
     type = "N"
   }
@@ -35,6 +40,14 @@ resource "aws_dynamodb_table" "jobs" {
   global_secondary_index {
     name            = "by_client"
     hash_key        = "client_id"
+    range_key       = "id"
+    projection_type = "KEYS_ONLY"
+  }
+
+  # The jobs of a client that have not ended: they are counted against its limit.
+  global_secondary_index {
+    name            = "open"
+    hash_key        = "open_client"
     range_key       = "id"
     projection_type = "KEYS_ONLY"
   }

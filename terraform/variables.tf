@@ -134,6 +134,21 @@ variable "throttle" {
   }
 }
 
+variable "limits" {
+  type = object({
+    requests_per_minute = optional(number, 600)
+    open_jobs           = optional(number, 10000)
+    bytes_per_day       = optional(number, 1000000000)
+  })
+  description = "What a client may use unless its own record says otherwise: requests a minute, jobs that have not ended, bytes of text a day (UTC)."
+  default     = {}
+
+  validation {
+    condition     = alltrue([for most in values(var.limits) : most >= 1 && floor(most) == most])
+    error_message = "Each limit must be a whole number of at least 1."
+  }
+}
+
 variable "token_throttle" {
   type        = object({ rate = number, burst = number })
   description = "Requests per second and at once that `POST /oauth/token` takes: lower, because each costs a KMS signature."

@@ -33,13 +33,17 @@ def made_up_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 def provision(*, signing: bool = True) -> SimpleNamespace:
     """Make, within `mock_aws`, what Terraform makes; `signing` includes a key, which takes its time."""
     dynamodb = boto3.client("dynamodb")
-    names = {"id": "S", "part": "S", "client_id": "S", "due_slot": "N", "due_at": "N"}
+    names = {"id": "S", "part": "S", "client_id": "S", "open_client": "S", "due_slot": "N", "due_at": "N"}
     dynamodb.create_table(
         TableName="jobs",
         BillingMode="PAY_PER_REQUEST",
         AttributeDefinitions=[{"AttributeName": name, "AttributeType": kind} for name, kind in names.items()],
         KeySchema=_keys("id", "part"),
-        GlobalSecondaryIndexes=[_index("by_client", "client_id", "id"), _index("due", "due_slot", "due_at")],
+        GlobalSecondaryIndexes=[
+            _index("by_client", "client_id", "id"),
+            _index("open", "open_client", "id"),
+            _index("due", "due_slot", "due_at"),
+        ],
     )
     dynamodb.create_table(
         TableName="clients",

@@ -10,6 +10,7 @@ from typing import IO
 from shared import aws
 from shared.errors import InputMissing, JobError
 from shared.models import Failure, Job, Message, Metrics, Progress, Split
+from shared.pace import Pace
 from shared.store import ATTEMPTS_LIMIT, FIRST_LOOK_MS, LEASE_MS, MERGE_ATTEMPTS_LIMIT
 
 
@@ -146,8 +147,11 @@ class MemoryLane:
         self.sent += [(message, client_id) for message in messages]
 
 
-class MemoryResults:
-    """`shared.blobs.Blobs`, only for what the API asks of it."""
+@dataclass
+class MemoryPaces:
+    """`shared.pace.Paces` as a dictionary."""
 
-    def presigned_get(self, key: str, *, seconds: int) -> str:
-        return f"https://results.example/{key}?seconds={seconds}"
+    noted: dict[str, Pace] = field(default_factory=dict)
+
+    def note(self, lane: str, pace: Pace) -> None:
+        self.noted[lane] = pace

@@ -1,4 +1,4 @@
-"""The routes of the API. A handler wires and maps; what is done is in `jobs.py`."""
+"""The routes of the API. A handler wires and maps; what is done is in `jobs.py`, what is shown in `views.py`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,18 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import (
 )
 from aws_lambda_powertools.event_handler.openapi.params import Body, Path, Query
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from pydantic import AwareDatetime
 
+from functions.submit import admission, openapi
+from functions.submit.admission import Admission
+from functions.submit.estimates import Estimates
 from functions.submit.jobs import JobService
-from shared import http
+from functions.submit.listing import Filters
+from functions.submit.views import View, Views
+from shared import __version__, http
 from shared.blobs import Blobs
+from shared.clients import ClientTable
+from shared.clock import now_ms
 from shared.errors import (
     ApiError,
     BodyTooLarge,
@@ -29,23 +37,26 @@ from shared.errors import (
     NotFound,
     Transient,
     Unauthorized,
-    Unavailable,
     UnsupportedMediaType,
 )
-from shared.log import logger
-from shared.models import AnalyzeRequest, Job, Model, UploadRequest
+from shared.models import AnalyzeRequest, Job, Model, Status, UploadRequest
+from shared.pace import Paces
 from shared.queues import Lane
+from shared.quotas import Allowances, Budget
 from shared.settings import SubmitSettings
 from shared.store import JobStore
 from shared.tokens import Principal, Verifier
+from shared.warmup import Rounds
 
 BODY_LIMIT = 2_500_000  # bytes; its escaped copy must fit Lambda's 6 MB event
 WAIT_LIMIT_SECONDS = 25
-RETRY_AFTER_SECONDS = 1
+PAGE_LIMIT = 100
 PROTECTED = {"analyze", "jobs", "uploads"}  # first segments of the paths that need a token
 WITH_BODY = {"/analyze", "/uploads"}
 ERRORS_SHOWN = 20
 NAMES_LIMIT = 1_000  # of one object; each unknown one would be an error of its own
+_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+_WAIT = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?(\d{1,4})\"?\s*(?=,|;|$)", re.IGNORECASE)
 _PATH = re.compile(r"/[\x21-\x7e]*")
 POINTER_STEP_SHOWN = 100  # characters; a name in the body may be as long as the body
 
@@ -89,17 +100,56 @@ def _verifier() -> Verifier:
 
 
 @cache
+def _jobs() -> JobStore:
+    return JobStore(_settings().jobs_table, _blobs())
+
+
+@cache
+def _blobs() -> Blobs:
+    return Blobs(_settings().bucket)
+
+
+@cache
+def _admission() -> Admission:
+    settings = _settings()
+    return Admission(
+        clients=ClientTable(settings.clients_table),
+        jobs=_jobs(),
+        allowances=Allowances(settings.jobs_table),
+        defaults=settings.limits,
+        now=now_ms,
+    )
+
+
+@cache
+def _estimates() -> Estimates:
+    table, version = _settings().jobs_table, _settings().worker_version
+    return Estimates(rounds=Rounds(table), paces=Paces(table), worker_version=version, now=now_ms)
+
+
+@cache
 def _service() -> JobService:
     settings = _settings()
-    blobs = Blobs(settings.bucket)
     return JobService(
-        jobs=JobStore(settings.jobs_table, blobs),
+        jobs=_jobs(),
         lane=Lane(settings.jobs_queue_url),
         solo=Lane(settings.solo_queue_url),
-        objects=blobs,
+        objects=_blobs(),
         model=Model(name=settings.model_name, version=settings.model_version),
-        base_url=settings.public_url,
+        admit_job=_admit_job,
+        delay_seconds=_estimates().delay_seconds,
     )
+
+
+@cache
+def _views() -> Views:
+    return Views(jobs=_jobs(), objects=_blobs(), estimates=_estimates(), base_url=_settings().public_url, now=now_ms)
+
+
+def _admit_job(client_id: str, size: int) -> Budget:
+    budget = _admission().admit_job(client_id, size)
+    app.context["budgets"].append(budget)
+    return budget
 
 
 def _client_id() -> str:
@@ -112,8 +162,32 @@ def _client_id() -> str:
 @app.post("/analyze", status_code=202)
 def analyze(request: Annotated[AnalyzeRequest, Body()]) -> Response[str]:
     """Queue a job."""
-    job = _service().submit(_client_id(), request)
-    return _answer(202, job, {"location": f"{_settings().public_url}/jobs/{job.id}"})
+    headers = app.current_event.headers
+    wait, key = _preferred_wait(headers.get("prefer")), _key(headers.get("idempotency-key"))
+    submitted = _service().submit(_client_id(), request, size=app.context["size"], key=key)
+    job = submitted.job
+    headers = {"location": f"{_settings().public_url}/jobs/{job.id}"}
+    if submitted.is_replayed:
+        headers["idempotency-replayed"] = "true"
+    if wait is not None:
+        headers["preference-applied"] = f"wait={wait}"
+        job = _service().get(_client_id(), job.id, wait_seconds=wait)
+    return _answer(200 if job.is_terminal else 202, job, headers)
+
+
+@app.get("/jobs")
+def list_jobs(
+    status: Annotated[Status | None, Query()] = None,
+    created_after: Annotated[AwareDatetime | None, Query()] = None,
+    created_before: Annotated[AwareDatetime | None, Query()] = None,
+    limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT)] = 20,
+    cursor: Annotated[str | None, Query(max_length=100)] = None,
+) -> Response[str]:
+    """The client's jobs, newest first, without their results."""
+    filters = Filters(status, created_after, created_before)
+    jobs, more = _service().page(_client_id(), filters, limit=limit, after=cursor)
+    page: dict[str, Any] = {"jobs": [_views().listed(job).body for job in jobs]}
+    return _json(200, {**page, "next_cursor": more} if more else page)
 
 
 @app.get("/jobs/<job_id>")
@@ -122,7 +196,11 @@ def get_job(
     wait: Annotated[int, Query(ge=0, le=WAIT_LIMIT_SECONDS, description="Seconds to wait for the end.")] = 0,
 ) -> Response[str]:
     """The job, with its result when it has one."""
-    return _answer(200, _service().get(_client_id(), job_id, wait_seconds=wait))
+    job = _service().get(_client_id(), job_id, wait_seconds=wait)
+    known = app.current_event.headers.get("if-none-match")
+    if known and _is_known(known, seen := _views().listed(job)):
+        return Response(status_code=304, body="", headers=_hints(seen))
+    return _answer(200, job)
 
 
 @app.post("/jobs/<job_id>/cancel")
@@ -147,14 +225,53 @@ def delete_job(job_id: Annotated[str, Path()]) -> Response[str]:
 @app.post("/uploads", status_code=201)
 def announce_upload(request: Annotated[UploadRequest, Body()]) -> Response[str]:
     """Get a URL to upload a text or NDJSON file to, up to 20 MB."""
-    announced = _service().announce_upload(_client_id(), request)
-    return Response(status_code=201, content_type=http.JSON, body=json.dumps(announced))
+    return _json(201, _service().announce_upload(_client_id(), request))
+
+
+@app.get("/health")
+def health() -> Response[str]:
+    """That the API answers, and how warm the worker is."""
+    return _json(200, {"status": "ok", "version": __version__, "worker": _estimates().warmth().model_dump()})
+
+
+@app.get("/openapi.json")
+def specification() -> Response[str]:
+    """This API, in OpenAPI 3.1."""
+    return _json(200, openapi.document(_settings().public_url), {"cache-control": "public, max-age=300"})
 
 
 def _answer(status: int, job: Job, headers: dict[str, str] | None = None) -> Response[str]:
-    hint = {} if job.is_terminal else {"retry-after": str(RETRY_AFTER_SECONDS)}
-    body = pydantic_core.to_json(_service().view(job)).decode()
-    return Response(status_code=status, content_type=http.JSON, body=body, headers={**hint, **(headers or {})})
+    view = _views().whole(job)
+    return _json(status, view.body, {**_hints(view), **(headers or {})})
+
+
+def _json(status: int, document: dict[str, Any], headers: dict[str, str] | None = None) -> Response[str]:
+    body = pydantic_core.to_json(document).decode()
+    return Response(status_code=status, content_type=http.JSON, body=body, headers={**(headers or {})})
+
+
+def _hints(view: View) -> dict[str, str]:
+    hint = {} if view.retry_after_seconds is None else {"retry-after": str(view.retry_after_seconds)}
+    return {"etag": view.etag, **hint}
+
+
+def _is_known(if_none_match: str, view: View) -> bool:
+    """Whether the client has this state already (RFC 9110, section 13.1.2: compared weakly)."""
+    known = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
+    return "*" in known or view.etag.removeprefix("W/") in known
+
+
+def _key(given: str | None) -> str | None:
+    if given is not None and not _KEY.fullmatch(given):
+        detail = "An Idempotency-Key has 1 to 255 printable ASCII characters"
+        raise InvalidRequest(detail, errors=[{"header": "Idempotency-Key", "detail": detail}])
+    return given
+
+
+def _preferred_wait(prefer: str | None) -> int | None:
+    """The seconds of `Prefer: wait=N` (RFC 7240), as far as they can be waited; what is not understood is ignored."""
+    found = _WAIT.search(prefer or "")
+    return min(int(found[1]), WAIT_LIMIT_SECONDS) if found else None
 
 
 @app.exception_handler(ApiError)
@@ -164,8 +281,7 @@ def _on_api_error(error: ApiError) -> Response[str]:
 
 @app.exception_handler(Transient)
 def _on_transient(error: Transient) -> Response[str]:
-    logger.warning("A service is busy or away", reason=str(error))
-    return http.problem(Unavailable("A service behind the API is busy", headers={"retry-after": "1"}))
+    return http.problem(http.unavailable(error))
 
 
 @app.exception_handler(RequestUnsupportedContentType)
@@ -214,12 +330,14 @@ def _admit(event: http.Event) -> Principal | None:
         return None
     principal = _verifier().authenticate(event["headers"].get("authorization"))
     principal.require("jobs:read" if method in {"GET", "HEAD"} else "jobs:write")
+    app.context["budgets"].append(_admission().admit(principal.client_id))
     if method == "POST" and path in WITH_BODY:
-        _check_body(event)
+        app.append_context(size=_check_body(event))
     return principal
 
 
-def _check_body(event: http.Event) -> None:
+def _check_body(event: http.Event) -> int:
+    """The body's size in bytes, if it is to be read at all."""
     media_type = event["headers"].get("content-type", "").partition(";")[0].strip().lower()
     if media_type != http.JSON:
         raise UnsupportedMediaType(f"Send {http.JSON}")
@@ -229,14 +347,19 @@ def _check_body(event: http.Event) -> None:
         raise BodyTooLarge(f"The body has {size:,} bytes; at most {BODY_LIMIT:,} are taken")
     if not size:
         raise MalformedBody("The body is empty")
+    return size
 
 
 def _resolve(event: http.Event, context: LambdaContext) -> http.Event:
-    app.append_context(principal=_admit(event))
+    budgets: list[Budget] = []
+    app.append_context(budgets=budgets)
     try:
+        app.append_context(principal=_admit(event))
         response: http.Event = app.resolve(event, context)
     finally:
         app.clear_context()
+    if budgets:
+        response["headers"] = {**admission.headers(*budgets), **response.get("headers", {})}
     return response
 
 

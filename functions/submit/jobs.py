@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import re
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from pydantic_core import to_json
 
+from functions.submit.listing import Filters, cursor, position
+from functions.submit.views import shown_time
 from shared import aws
 from shared.clock import now_ms
-from shared.errors import Conflict, Gone, InvalidRequest, NotFound, Transient
+from shared.errors import Conflict, Gone, InvalidRequest, KeyReused, NotFound, Transient
 from shared.log import logger
 from shared.models import (
     RICH_FEATURES_LIMIT,
     AnalyzeRequest,
+    IdempotencyKey,
     Job,
     Message,
     Model,
-    Progress,
-    Split,
     Upload,
     UploadRequest,
     new_job_id,
 )
-from shared.store import DEADLINE_MS, LIFETIME_SECONDS
+from shared.store import DEADLINE_MS, LIFETIME_SECONDS, KeyTaken
 
-RESULT_URL_SECONDS = 900
 UPLOAD_URL_SECONDS = 900
+KEY_SECONDS = 24 * 3600
+CONTENTIONS_LIMIT = 5
+PAGES_LIMIT = 10  # of the index, that one page of a list looks through
 _JOB_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 POLL_FIRST_SECONDS = 0.04
 POLL_LAST_SECONDS = 0.5
@@ -41,17 +43,19 @@ POLL_LAST_SECONDS = 0.5
 class Jobs(Protocol):
     """Where jobs are kept."""
 
-    def create(self, job: Job, payload: bytes | None) -> None:
-        """Store the input, then the job."""
+    def create(self, job: Job, payload: bytes | None, *, key: IdempotencyKey | None = None) -> None:
+        """Store the input, then the job and the key it came under."""
+
+    def key(self, key_id: str, *, now: int) -> IdempotencyKey | None:
+        """What a key was used for."""
 
     def get(self, job_id: str, *, now: int) -> Job | None:
         """The job, None when there is none at `now` (ms)."""
 
-    def result(self, job: Job) -> bytes:
-        """The result kept beside the job, as JSON."""
-
-    def progress(self, job: Job) -> Split | None:
-        """How far the job's shards are."""
+    def page(
+        self, client_id: str, *, since: str, until: str, after: str | None, limit: int
+    ) -> tuple[list[Job], str | None]:
+        """Some of the client's jobs, newest first, and the id after which there may be more."""
 
     def cancel(self, job: Job, *, now: int) -> bool:
         """End an open job; False when its run is over."""
@@ -66,12 +70,12 @@ class Jobs(Protocol):
 class Lane(Protocol):
     """Where messages go."""
 
-    def send(self, message: Message, *, client_id: str) -> None:
-        """Queue a message."""
+    def send(self, message: Message, *, client_id: str, delay_seconds: int = 0) -> None:
+        """Queue a message, to be received after `delay_seconds`."""
 
 
 class Objects(Protocol):
-    """Where uploads and big results are."""
+    """Where uploads are."""
 
     def presigned_put(self, key: str, *, content_type: str, size: int, seconds: int) -> tuple[str, dict[str, str]]:
         """A URL that writes `key` once, and the headers to send."""
@@ -79,43 +83,129 @@ class Objects(Protocol):
     def head(self, key: str) -> tuple[str, str, int]:
         """ETag, content type and size of what is at `key`."""
 
-    def presigned_get(self, key: str, *, seconds: int) -> str:
-        """A URL that reads `key` for `seconds`."""
+
+class AdmitJob(Protocol):
+    """Checks a client's limits."""
+
+    def __call__(self, client_id: str, size: int) -> object:
+        """Let the client add a job whose input has `size` bytes; raises RateLimited."""
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A job, and whether an earlier request with the same idempotency key made it."""
+
+    job: Job
+    is_replayed: bool = False
 
 
 @dataclass(frozen=True)
 class JobService:
-    """Jobs as clients see them."""
+    """What clients do with jobs."""
 
     jobs: Jobs
     lane: Lane
     solo: Lane
     objects: Objects
     model: Model
-    base_url: str
+    admit_job: AdmitJob
+    delay_seconds: Callable[[], int]
     now: Callable[[], int] = now_ms
     sleep: Callable[[float], None] = time.sleep
 
-    def submit(self, client_id: str, request: AnalyzeRequest) -> Job:
-        """Store the job, then queue it.
+    def submit(self, client_id: str, request: AnalyzeRequest, *, size: int, key: str | None = None) -> Submitted:
+        """Store the job, then queue it; a `key` that was used before gives the job that it was used for.
+
+        `size` is the body's, in bytes; an upload's own counts instead.
 
         Raises:
+            KeyReused: when the key came with another request.
+            Gone: when the key's job was deleted.
+            RateLimited: when a limit of the client's is reached.
             Transient: when the job is not known to be stored; the client may submit again.
         """
+        used = self._key(client_id, key, request) if key else None
+        earlier = self.jobs.key(used.id, now=self.now()) if used else None
+        if used and earlier:
+            return self._replay(client_id, used, earlier)
         job = self._new_job(client_id, request)
+        self.admit_job(client_id, job.characters if request.upload_id else size)
         documents = [document.model_dump() for document in request.sources]
-        self.jobs.create(job, to_json({"documents": documents}) if documents else None)
+        payload = to_json({"documents": documents}) if documents else None
+        if used is None:
+            self.jobs.create(job, payload)
+        elif taken := self._create_once(job, payload, used.model_copy(update={"job": job.id})):
+            return self._replay(client_id, used, taken)
         self._queue(job)
         logger.info("Job queued", job=job.id, characters=job.characters)
-        return job
+        return Submitted(job)
+
+    def _create_once(self, job: Job, payload: bytes | None, key: IdempotencyKey) -> IdempotencyKey | None:
+        """Create the job unless its key is taken, by a request that came at the same time; what that used it for."""
+        for attempt in range(CONTENTIONS_LIMIT):
+            try:
+                self.jobs.create(job, payload, key=key)
+            except KeyTaken as taken:
+                return taken.used
+            except aws.Contended:
+                self.sleep(POLL_FIRST_SECONDS * (attempt + 1))
+            else:
+                return None
+        raise Transient("The idempotency key is in use by other requests")
+
+    def _key(self, client_id: str, key: str, request: AnalyzeRequest) -> IdempotencyKey:
+        content = request.model_dump_json(exclude_defaults=True)
+        return IdempotencyKey(
+            id=f"key#{client_id}#{hashlib.sha256(key.encode()).hexdigest()}",
+            request_sha256=hashlib.sha256(content.encode()).hexdigest(),
+            job="",
+            expires_at=self.now() // 1000 + KEY_SECONDS,
+        )
+
+    def _replay(self, client_id: str, key: IdempotencyKey, earlier: IdempotencyKey) -> Submitted:
+        if earlier.request_sha256 != key.request_sha256:
+            raise KeyReused("This Idempotency-Key came with another body before; use a new one")
+        job = self.get(client_id, earlier.job)
+        if job.status == "queued" and not job.attempt:
+            # Its message may be what was lost.
+            self._queue(job)
+        return Submitted(job, is_replayed=True)
 
     def _queue(self, job: Job) -> None:
         lane = self.solo if job.lane == "solo" else self.lane
         try:
-            lane.send(Message(job=job.id, run=job.run), client_id=job.client_id)
+            lane.send(Message(job=job.id, run=job.run), client_id=job.client_id, delay_seconds=self.delay_seconds())
         except Transient as error:
             # The job is stored, so it is accepted: the janitor queues what no message was sent for.
             logger.warning("Job stored but not queued", job=job.id, reason=str(error))
+
+    def page(self, client_id: str, filters: Filters, *, limit: int, after: str | None) -> tuple[list[Job], str | None]:
+        """At most `limit` of the client's jobs, newest first, and the cursor that leads on.
+
+        A rare status is not searched for without end: a page may be short, or empty, and still lead on.
+
+        Raises:
+            InvalidRequest: for a cursor of another client, or a window in which no job can be.
+            Transient: when the store is busy or away.
+        """
+        filters.check(self.now())
+        after = position(client_id, after) if after is not None else None
+        found: list[Job] = []
+        for _ in range(PAGES_LIMIT):
+            jobs, more = self.jobs.page(client_id, since=filters.since, until=filters.until, after=after, limit=limit)
+            for job in jobs:
+                found += [job] if self._is_shown(job, filters) else []
+                if len(found) == limit:
+                    is_last = more is None and job is jobs[-1]
+                    return found, None if is_last else cursor(client_id, job.id)
+            if more is None:
+                return found, None
+            after = more
+        return found, cursor(client_id, after or "")
+
+    def _is_shown(self, job: Job, filters: Filters) -> bool:
+        is_there = job.deleted_at is None and job.expires_at * 1000 > self.now()
+        return is_there and filters.status in {None, job.status}
 
     def announce_upload(self, client_id: str, request: UploadRequest) -> dict[str, Any]:
         """Where and how to upload what `request` announces."""
@@ -126,7 +216,7 @@ class JobService:
             size=request.size,
             seconds=UPLOAD_URL_SECONDS,
         )
-        expires_at = _time(self.now() + UPLOAD_URL_SECONDS * 1000)
+        expires_at = shown_time(self.now() + UPLOAD_URL_SECONDS * 1000)
         return {"upload_id": upload_id, "method": "PUT", "url": url, "headers": headers, "expires_at": expires_at}
 
     def cancel(self, client_id: str, job_id: str) -> Job:
@@ -194,49 +284,6 @@ class JobService:
             raise NotFound("There is no such job")
         return job
 
-    def view(self, job: Job) -> dict[str, Any]:
-        """The job as the API shows it, with its result or the URL of it.
-
-        Raises:
-            Transient: when the result cannot be read now.
-        """
-        shown = {
-            "id": job.id,
-            "status": job.status,
-            "created_at": _time(job.created_at),
-            "started_at": _time(job.started_at),
-            "completed_at": _time(job.completed_at),
-            "deadline": _time(job.deadline),
-            "expires_at": _time(job.expires_at * 1000),
-            "run": job.run,
-            "attempt": job.attempt,
-            "model": job.model.model_dump(),
-            "features": job.features,
-            "progress": self._progress(job).model_dump(),
-            "error": job.failure.model_dump() if job.failure else None,
-            "metrics": job.metrics.model_dump(exclude_none=True),
-            "links": {
-                "self": f"{self.base_url}/jobs/{job.id}",
-                "cancel": f"{self.base_url}/jobs/{job.id}/cancel",
-                "retry": f"{self.base_url}/jobs/{job.id}/retry",
-            },
-        }
-        return {name: value for name, value in {**shown, **self._result(job)}.items() if value is not None}
-
-    def _progress(self, job: Job) -> Progress:
-        split = None if job.is_terminal else self.jobs.progress(job)
-        return Progress(done=len(split.done), total=split.total) if split else job.progress
-
-    def _result(self, job: Job) -> dict[str, Any]:
-        if job.result_key:
-            return {"result_url": self.objects.presigned_get(job.result_key, seconds=RESULT_URL_SECONDS)}
-        if not job.result_part:
-            return {}
-        try:
-            return {"result": json.loads(self.jobs.result(job))}
-        except aws.Missing:
-            raise NotFound("The result of this job has expired") from None
-
     def _new_job(self, client_id: str, request: AnalyzeRequest) -> Job:
         now = self.now()
         upload, characters = self._measured(client_id, request)
@@ -249,6 +296,8 @@ class JobService:
             features=request.features,
             model=self.model,
             characters=characters,
+            metadata=request.metadata,
+            result_ttl_seconds=request.result_ttl_seconds,
             upload=upload,
             created_at=now,
             queued_at=now,
@@ -274,11 +323,3 @@ def _invalid(pointer: str, detail: str) -> InvalidRequest:
 
 def _upload_key(client_id: str, upload_id: str) -> str:
     return f"uploads/{client_id}/{upload_id}"
-
-
-def _time(milliseconds: int | None) -> str | None:
-    """RFC 3339 in UTC, to the millisecond."""
-    if milliseconds is None:
-        return None
-    instant = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")

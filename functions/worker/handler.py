@@ -15,6 +15,7 @@ from shared.blobs import Blobs
 from shared.clock import now_ms
 from shared.log import logger
 from shared.models import Message, WarmUp
+from shared.pace import Paces
 from shared.queues import Lane
 from shared.settings import WorkerSettings
 from shared.store import JobStore
@@ -49,7 +50,8 @@ def _lanes() -> dict[str, Lane]:
 @cache
 def _worker() -> Worker:
     settings = _settings()
-    return Worker(JobStore(settings.jobs_table, Blobs(settings.bucket)), Lane(settings.solo_queue_url), _load)
+    store = JobStore(settings.jobs_table, Blobs(settings.bucket))
+    return Worker(store, Lane(settings.solo_queue_url), _load, paces=Paces(settings.jobs_table))
 
 
 @cache

@@ -28,6 +28,7 @@ from shared.clock import now_ms
 from shared.errors import AttemptsExhausted, JobError, ModelError, ModelFailed, ResultTooBig, Transient
 from shared.log import logger
 from shared.models import Job, Message, Metrics, Split
+from shared.pace import Pace
 from shared.store import ATTEMPTS_LIMIT, MERGE_ATTEMPTS_LIMIT
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 BATCH_LIMIT = 10  # messages of one invoke
 BACKOFF_FIRST_SECONDS = 5
 BACKOFF_LAST_SECONDS = 300
+NOTE_MS = 2_000  # between notes of an environment
 _SPOOL_BYTES = 8_000_000
 
 
@@ -54,6 +56,13 @@ class Jobs(Protocol):
     def shard_outcomes(self, job: Job) -> Iterator[bytes]: ...  # noqa: D102
     def succeed(self, job: Job, result: bytes | IO[bytes], *, metrics: Metrics, now: int) -> bool: ...  # noqa: D102
     def fail(self, job: Job, error: JobError, *, metrics: Metrics, now: int) -> bool: ...  # noqa: D102
+
+
+class Paces(Protocol):
+    """Where the lanes' paces are noted."""
+
+    def note(self, lane: str, pace: Pace) -> None:
+        """Replace the lane's pace."""
 
 
 class Lane(Protocol):
@@ -113,12 +122,15 @@ class Worker:
         solo: Lane,
         load: Callable[[], tuple[Pipeline, int]],
         *,
+        paces: Paces,
         beat_seconds: float = BEAT_SECONDS,
     ) -> None:
         """With `load` giving the model, and the milliseconds spent on loading it just now."""
         self._jobs = jobs
         self._solo = solo
         self._load = load
+        self._paces = paces
+        self._noted_at = 0
         self._beat_seconds = beat_seconds
         self._threads = ThreadPoolExecutor(max_workers=BATCH_LIMIT, thread_name_prefix="store")
         # The last big job's input: an environment that runs several of its shards reads it once.
@@ -134,7 +146,9 @@ class Worker:
         with Leases(self._jobs, now_ms, beat_seconds=self._beat_seconds) as leases:
             taken = list(self._threads.map(lambda received: self._take(received, owner, leases), batch))
             again = {received.item_id for received, work in zip(batch, taken, strict=True) if work is _AGAIN}
-            again |= self._analyze([work for work in taken if isinstance(work, Work)], leases)
+            works = [work for work in taken if isinstance(work, Work)]
+            again |= self._analyze(works, leases)
+        self._note_pace(works)
         return [received.item_id for received in batch if received.item_id in again]
 
     # Taking
@@ -305,6 +319,21 @@ class Worker:
             return
         logger.info("Shard done", job=work.job.id, shard=shard, done=len(split.done), total=split.total)
         self._merge_if_complete(work.received, work.job, split, leases)
+
+    def _note_pace(self, works: Sequence[Work]) -> None:
+        """Say how the lane goes, by the job of the batch that was queued last; now and then is enough."""
+        jobs = [work.job for work in works if work.shard is None and work.job.attempt == 1 and not work.load_ms]
+        now = now_ms()
+        if not jobs or now < self._noted_at + NOTE_MS:
+            return
+        self._noted_at = now
+        last = max(jobs, key=lambda job: job.queued_at)
+        started_at = last.started_at or now
+        pace = Pace(at=now, wait_ms=max(0, started_at - last.queued_at), run_ms=max(0, now - started_at))
+        try:
+            self._paces.note(last.first_lane, pace)
+        except Transient as error:
+            logger.warning("The pace could not be noted", reason=str(error))
 
     # Not succeeding
 

@@ -246,8 +246,8 @@ run "api" {
   assert {
     condition = toset(keys(aws_apigatewayv2_route.route)) == toset([
       "POST /oauth/token", "GET /.well-known/jwks.json", "GET /.well-known/oauth-authorization-server",
-      "POST /analyze", "POST /uploads", "GET /jobs/{id}", "DELETE /jobs/{id}", "POST /jobs/{id}/cancel",
-      "POST /jobs/{id}/retry", "$default",
+      "POST /analyze", "POST /uploads", "GET /jobs", "GET /jobs/{id}", "DELETE /jobs/{id}", "POST /jobs/{id}/cancel",
+      "POST /jobs/{id}/retry", "GET /health", "GET /openapi.json", "$default",
     ])
     error_message = "The routes must be those of docs/api.md, and $default."
   }
@@ -393,9 +393,10 @@ run "data" {
   assert {
     condition = { for index in aws_dynamodb_table.jobs.global_secondary_index : index.name => [index.hash_key, index.range_key, index.projection_type] } == {
       by_client = ["client_id", "id", "KEYS_ONLY"]
+      open      = ["open_client", "id", "KEYS_ONLY"]
       due       = ["due_slot", "due_at", "KEYS_ONLY"]
     }
-    error_message = "The indexes must be by_client and due, of keys only."
+    error_message = "The indexes must be by_client, open and due, of keys only."
   }
 
   assert {

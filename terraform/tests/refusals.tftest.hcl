@@ -22,6 +22,7 @@ run "widest_values_are_taken" {
     warming            = { on_token = { environments = 0, cooldown_seconds = 3600 } }
     throttle           = { rate = 1, burst = 1 }
     token_throttle     = { rate = 1, burst = 1 }
+    limits             = { requests_per_minute = 1, open_jobs = 1, bytes_per_day = 1 }
     log_retention_days = 3653
     alarm_topic_arns   = ["arn:aws:sns:eu-west-2:123456789012:alarms"]
   }
@@ -51,13 +52,14 @@ run "too_little" {
     warming            = { on_token = { environments = -1 } }
     throttle           = { rate = 0, burst = 1 }
     token_throttle     = { rate = 0, burst = 1 }
+    limits             = { open_jobs = 0 }
     log_retention_days = 0
     alarm_topic_arns   = [""]
   }
 
   expect_failures = [
     var.environment, var.public_url, var.runtime, var.architecture, var.worker_memory_mb, var.worker_concurrency,
-    var.published_keys, var.warming, var.throttle, var.token_throttle, var.log_retention_days, var.alarm_topic_arns,
+    var.published_keys, var.warming, var.throttle, var.token_throttle, var.limits, var.log_retention_days, var.alarm_topic_arns,
   ]
 }
 
@@ -75,13 +77,14 @@ run "too_much" {
     warming            = { on_token = { environments = 2 } }
     throttle           = { rate = 1, burst = 0 }
     token_throttle     = { rate = 1, burst = 0 }
+    limits             = { requests_per_minute = 1.5 }
     log_retention_days = 4000
     alarm_topic_arns   = ["arn:aws:sns:eu-west-2:123456789012:alarms", "mail@example.com"]
   }
 
   expect_failures = [
     var.environment, var.public_url, var.runtime, var.architecture, var.worker_memory_mb, var.worker_concurrency,
-    var.published_keys, var.warming, var.throttle, var.token_throttle, var.log_retention_days, var.alarm_topic_arns,
+    var.published_keys, var.warming, var.throttle, var.token_throttle, var.limits, var.log_retention_days, var.alarm_topic_arns,
   ]
 }
 

@@ -91,7 +91,14 @@ def variables(manifest: Manifest, public_keys: str) -> dict[str, dict[str, str]]
             "WARM_UP_ENVIRONMENTS": "1",
             "WARM_UP_COOLDOWN_SECONDS": "120",
         },
-        "submit": {**public, **lanes, **model},
+        "submit": {
+            **public,
+            **lanes,
+            **model,
+            "CLIENTS_TABLE": "clients",
+            "LIMITS": json.dumps({"requests_per_minute": 600, "open_jobs": 1_000, "bytes_per_day": 1_000_000_000}),
+            "WORKER_VERSION": "1",
+        },
         "worker": {
             "JOBS_TABLE": "jobs",
             **lanes,

@@ -82,7 +82,7 @@ def test_zips_hold_only_what_their_function_imports(manifest: Manifest) -> None:
         assert f"functions/{name}/handler.py" in files
         assert {file.split("/")[1] for file in files if file.count("/") == 2 and "__pycache__" not in file} == {name}
     assert "shared/tokens.py" not in names["worker"]
-    assert "shared/warmup.py" not in names["submit"]
+    assert "shared/quotas.py" not in names["auth"]
 
 
 def test_layers_leave_boto3_to_the_runtime(manifest: Manifest) -> None:

@@ -1,222 +1,20 @@
-"""The functions `auth` and `submit` behind their handlers, over moto: what a client is answered."""
+"""Jobs: what the function `submit` answers behind its handler, over moto."""
 
 from __future__ import annotations
 
-import base64
 import json
 import time
 import tracemalloc
 import zlib
-from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlencode
 
 import boto3
 import pytest
 
-from functions.auth import handler as auth
-from functions.submit import handler as submit
 from shared import aws
-from shared.clients import Client, ClientTable, new_client
 from shared.errors import Transient
 from shared.store import JobStore
-from shared.tokens import KmsSigner, Minter
-from tests.events import CONTEXT, http_event
-
-URL = "https://api.example"
-FORM = {"content-type": "application/x-www-form-urlencoded"}
-
-
-@pytest.fixture
-def api(aws_services: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    der = boto3.client("kms").get_public_key(KeyId=aws_services.signing_key_arn)["PublicKey"]
-    environment = {
-        "PUBLIC_URL": URL,
-        "PUBLIC_KEYS": json.dumps({"k1": base64.b64encode(der).decode()}),
-        "SIGNING_KEY_ARN": aws_services.signing_key_arn,
-        "SIGNING_KEY_ID": "k1",
-        "CLIENTS_TABLE": "clients",
-        "JOBS_TABLE": "jobs",
-        "WORKER_ALIAS_ARN": "arn:aws:lambda:eu-west-2:123456789012:function:worker:live",
-        "WORKER_VERSION": "1",
-        "WARM_UP_ENVIRONMENTS": "0",
-        "WARM_UP_COOLDOWN_SECONDS": "120",
-        "BUCKET": "bucket",
-        "JOBS_QUEUE_URL": aws_services.jobs_queue_url,
-        "SOLO_QUEUE_URL": aws_services.solo_queue_url,
-        "MODEL_NAME": "en_core_web_sm",
-        "MODEL_VERSION": "3.8.0",
-    }
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    for cached in (auth._settings, auth._grants, submit._settings, submit._verifier, submit._service):
-        cached.cache_clear()
-    client, secret = new_client(name="tests", scope="jobs:read jobs:write")
-    ClientTable("clients").put(client)
-    return SimpleNamespace(client=client, secret=secret, services=aws_services)
-
-
-def ask_token(body: Any = None, **headers: str) -> tuple[int, dict[str, Any], dict[str, str]]:
-    raw = body if isinstance(body, bytes | str) else urlencode(body or {})
-    event = http_event("POST", "/oauth/token", body=raw, headers={**FORM, **headers})
-    answer = auth.handler(event, CONTEXT)
-    return answer["statusCode"], json.loads(answer["body"]), answer["headers"]
-
-
-def grant(api: SimpleNamespace, **changes: str) -> dict[str, str]:
-    credentials = {"client_id": api.client.client_id, "client_secret": api.secret}
-    return {"grant_type": "client_credentials", **credentials, **changes}
-
-
-def basic(client_id: str, secret: str) -> str:
-    return "Basic " + base64.b64encode(f"{client_id}:{secret}".encode()).decode()
-
-
-class TestToken:
-    def test_client_gets_a_token(self, api: SimpleNamespace) -> None:
-        status, answer, headers = ask_token(grant(api))
-        assert status == 200
-        assert set(answer) == {"access_token", "token_type", "expires_in", "scope", "worker"}
-        assert (answer["token_type"], answer["expires_in"]) == ("Bearer", 3600)
-        assert answer["scope"] == "jobs:read jobs:write"
-        assert answer["worker"] == {"state": "cold", "ready_in_seconds": None, "environments": 0}
-        assert headers["Cache-Control".lower()] == "no-store"
-        assert headers["x-request-id"] == "request-1"
-        principal = submit._verifier().authenticate(f"Bearer {answer['access_token']}")
-        assert principal.client_id == api.client.client_id
-
-    def test_basic_authentication_works_as_well(self, api: SimpleNamespace) -> None:
-        header = basic(api.client.client_id, api.secret)
-        status, _, _ = ask_token({"grant_type": "client_credentials"}, authorization=header)
-        assert status == 200
-
-    def test_form_in_base64_works_as_well(self, api: SimpleNamespace) -> None:
-        assert ask_token(urlencode(grant(api)).encode())[0] == 200
-
-    def test_scope_can_be_narrowed(self, api: SimpleNamespace) -> None:
-        assert ask_token(grant(api, scope="jobs:read"))[1]["scope"] == "jobs:read"
-
-    def test_unknown_client_and_wrong_secret_are_indistinguishable(self, api: SimpleNamespace) -> None:
-        wrong = ask_token(grant(api, client_secret="sk_wrong"))
-        unknown = ask_token(grant(api, client_id="c_unknown"))
-        impossible = ask_token(grant(api, client_id="é" * 300))
-        assert wrong == unknown == impossible
-        assert wrong[:2] == (401, {"error": "invalid_client", "error_description": "Client authentication failed"})
-        assert wrong[2]["www-authenticate"].startswith("Basic ")
-
-    def test_second_secret_is_valid_too(self, api: SimpleNamespace) -> None:
-        other, secret = new_client(name="other", scope="jobs:read")
-        both = Client.model_validate({**other.model_dump(), "secrets": (*api.client.secrets, *other.secrets)})
-        ClientTable("clients").put(both)
-        for valid in (secret, api.secret):
-            assert ask_token(grant(api, client_id=other.client_id, client_secret=valid))[0] == 200
-
-    def test_revoked_client_is_refused(self, api: SimpleNamespace) -> None:
-        other, secret = new_client(name="other", scope="jobs:read")
-        ClientTable("clients").put(other.model_copy(update={"status": "revoked"}))
-        assert ask_token(grant(api, client_id=other.client_id, client_secret=secret))[0] == 401
-
-    @pytest.mark.parametrize(
-        ("change", "code"),
-        [
-            ({"grant_type": "password"}, "unsupported_grant_type"),
-            ({"grant_type": ""}, "invalid_request"),
-            ({"scope": "jobs:read admin"}, "invalid_scope"),
-            ({"scope": "jobs:read  jobs:write"}, "invalid_scope"),
-        ],
-    )
-    def test_bad_parameters_have_the_codes_of_rfc_6749(
-        self, api: SimpleNamespace, change: dict[str, str], code: str
-    ) -> None:
-        status, answer, _ = ask_token(grant(api, **change))
-        assert (status, answer["error"]) == (400, code)
-
-    def test_repeated_parameter_is_invalid(self, api: SimpleNamespace) -> None:
-        body = urlencode(grant(api)) + "&grant_type=client_credentials"
-        assert ask_token(body)[1]["error"] == "invalid_request"
-
-    def test_credentials_in_both_places_are_invalid(self, api: SimpleNamespace) -> None:
-        header = basic(api.client.client_id, api.secret)
-        assert ask_token(grant(api), authorization=header)[1]["error"] == "invalid_request"
-
-    @pytest.mark.parametrize(
-        "header", ["Basic", "Basic é", "Basic !!!", "Basic bm9jb2xvbg==", "Bearer x", "Basic /w=="]
-    )
-    def test_broken_basic_credentials_are_a_failed_authentication(self, api: SimpleNamespace, header: str) -> None:
-        status, answer, headers = ask_token({"grant_type": "client_credentials"}, authorization=header)
-        assert (status, answer["error"]) == (401, "invalid_client")
-        assert headers["www-authenticate"].startswith("Basic ")
-
-    @pytest.mark.parametrize("missing", ["client_id", "client_secret"])
-    def test_missing_credentials_are_a_failed_authentication(self, api: SimpleNamespace, missing: str) -> None:
-        body = {name: value for name, value in grant(api).items() if name != missing}
-        assert ask_token(body)[:1] == (401,)
-
-    @pytest.mark.parametrize(
-        "body", ["", "%zz=%ff", b"\xff\xfe", "a=1&" * 50, "x" * 20_000, "grant_type", "\ud800=1", "a\x00=1"]
-    )
-    def test_malformed_body_is_a_4xx(self, api: SimpleNamespace, body: str | bytes) -> None:
-        status, answer, _ = ask_token(body)
-        assert status in {400, 401}
-        assert answer["error"] in {"invalid_request", "invalid_client"}
-
-    def test_json_body_is_invalid(self, api: SimpleNamespace) -> None:
-        event = http_event(
-            "POST", "/oauth/token", body=json.dumps(grant(api)), headers={"content-type": "application/json"}
-        )
-        answer = auth.handler(event, CONTEXT)
-        assert (answer["statusCode"], json.loads(answer["body"])["error"]) == (400, "invalid_request")
-
-    def test_store_that_is_away_is_temporary(self, api: SimpleNamespace) -> None:
-        api.services.dynamodb.delete_table(TableName="clients")
-        status, answer, headers = ask_token(grant(api))
-        assert (status, answer["error"], headers["retry-after"]) == (503, "temporarily_unavailable", "1")
-
-    def test_documents_for_other_services(self, api: SimpleNamespace) -> None:
-        keys = json.loads(auth.handler(http_event("GET", "/.well-known/jwks.json"), CONTEXT)["body"])
-        assert [key["kid"] for key in keys["keys"]] == ["k1"]
-        event = http_event("GET", "/.well-known/oauth-authorization-server")
-        metadata = json.loads(auth.handler(event, CONTEXT)["body"])
-        assert metadata["issuer"] == URL
-        assert metadata["token_endpoint"] == f"{URL}/oauth/token"
-        assert metadata["grant_types_supported"] == ["client_credentials"]
-
-
-def token(api: SimpleNamespace, *, client_id: str = "", scope: str = "jobs:read jobs:write", now: int = 0) -> str:
-    minter = Minter(issuer=URL, key_id="k1", sign=KmsSigner(api.services.signing_key_arn))
-    return minter.mint(client_id=client_id or api.client.client_id, scope=scope, now=now or int(time.time()))
-
-
-@pytest.fixture
-def call(api: SimpleNamespace) -> Any:
-    def call(method: str, path: str, body: Any = None, *, bearer: str | None = None, **kwargs: Any) -> SimpleNamespace:
-        raw = body if isinstance(body, bytes | str) or body is None else json.dumps(body)
-        headers = {"content-type": "application/json", "authorization": f"Bearer {bearer or token(api)}"}
-        headers.update(kwargs.pop("headers", {}))
-        headers = {name: value for name, value in headers.items() if value is not None}
-        answer = submit.handler(http_event(method, path, body=raw, headers=headers, **kwargs), CONTEXT)
-        assert answer["headers"]["x-request-id"] == "request-1"
-        # The resolver gives its own headers in capitals here and there; HTTP does not care.
-        found = {name.lower(): value for name, value in answer["headers"].items()}
-        document = json.loads(answer["body"] or "null")
-        if answer["statusCode"] >= 400:
-            assert found["content-type"] == "application/problem+json"
-            assert document["status"] == answer["statusCode"]
-            assert {"type", "title", "detail", "code"} <= set(document)
-        return SimpleNamespace(status=answer["statusCode"], body=document, headers=found)
-
-    call.api = api  # type: ignore[attr-defined]
-    return call
-
-
-def queued(call: Any) -> list[dict[str, Any]]:
-    sqs, url = call.api.services.sqs, call.api.services.jobs_queue_url
-    messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
-    return [json.loads(message["Body"]) for message in messages]
-
-
-def stored(call: Any) -> int:
-    return int(call.api.services.dynamodb.scan(TableName="jobs")["Count"])
+from tests.integration.conftest import URL, parts, queued, stored, token
 
 
 class TestSubmit:
@@ -228,7 +26,8 @@ class TestSubmit:
         assert job["features"] == ["ents", "sents"]
         assert job["model"] == {"name": "en_core_web_sm", "version": "3.8.0"}
         assert answer.headers["location"] == f"{URL}/jobs/{job['id']}" == job["links"]["self"]
-        assert answer.headers["retry-after"] == "1"
+        assert (job["status_reason"], job["eta_seconds"]) == ("warming", 10)
+        assert answer.headers["retry-after"] == "10"
         assert queued(call) == [{"job": job["id"], "run": 1}]
         shown = call("GET", f"/jobs/{job['id']}")
         assert shown.status == 200
@@ -488,25 +287,23 @@ class TestChanges:
         assert call("GET", f"/jobs/{job_id}").body["code"] == "gone"
         assert call("DELETE", f"/jobs/{job_id}").status == 410
         assert call("POST", f"/jobs/{job_id}/retry").status == 410
-        items = call.api.services.dynamodb.scan(TableName="jobs")["Items"]
-        assert [item["part"]["S"] for item in items] == ["job"]
+        assert parts(call) == ["job"]
         assert call.api.services.dynamodb.scan(TableName="jobs", IndexName="due")["Count"] == 0
 
     def test_delete_that_died_half_way_is_finished_by_the_next(
         self, call: Any, job_id: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        parts = JobStore._parts
+        listed = JobStore._parts
 
         def away(*_: Any) -> list[str]:
             raise Transient("DynamoDB is away")
 
         monkeypatch.setattr(JobStore, "_parts", away)
         assert call("DELETE", f"/jobs/{job_id}").status == 503
-        monkeypatch.setattr(JobStore, "_parts", parts)
+        monkeypatch.setattr(JobStore, "_parts", listed)
         assert call("GET", f"/jobs/{job_id}").status == 410
         assert call("DELETE", f"/jobs/{job_id}").status == 410
-        items = call.api.services.dynamodb.scan(TableName="jobs")["Items"]
-        assert [item["part"]["S"] for item in items] == ["job"]
+        assert parts(call) == ["job"]
 
     def test_deleted_jobs_objects_are_purged(self, call: Any) -> None:
         import random

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from botocore.client import BaseClient
 
 from functions.janitor.due import Janitor
 from shared import aws
@@ -238,16 +236,10 @@ class TestDeadLetters:
         assert self.left(cloud) == 1
 
 
+@pytest.mark.usefixtures("one_call_at_a_time")
 def test_of_two_ticks_at_once_each_job_is_sent_once(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = [cloud.job() for _ in range(40)]
     monkeypatch.setattr(cloud.lanes["jobs"], "is_waiting", lambda: False)  # else the second sees what the first sent
-    one_at_a_time, call = Lock(), BaseClient._make_api_call
-
-    def atomic(*args: Any) -> Any:
-        with one_at_a_time:  # as every call of DynamoDB's is; moto's see each other half-way
-            return call(*args)
-
-    monkeypatch.setattr(BaseClient, "_make_api_call", atomic)
     with ThreadPoolExecutor(max_workers=2) as threads:
         both = list(threads.map(lambda _: cloud.tick(DUE), range(2)))
     assert sum(outcome["sent again"] for outcome in both) == 40

@@ -7,6 +7,7 @@ import itertools
 import json
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,10 @@ from functions.worker.jobs import Received, Worker, backoff_seconds
 from functions.worker.leases import Leases
 from functions.worker.pipeline import Pipeline
 from functions.worker.shards import slices as slices_of
+from shared.clock import now_ms
 from shared.errors import ModelError, Transient
 from shared.models import Job, Message, Model, new_job_id
-from tests.fakes import MemoryJobs, MemoryLane
+from tests.fakes import MemoryJobs, MemoryLane, MemoryPaces
 
 NOW = 1_800_000_000_000
 
@@ -37,7 +39,11 @@ class Bench:
         self.postponed: dict[str, int] = {}
         self.loaded = loaded
         self.solo = MemoryLane()
-        self.worker = Worker(self.jobs, self.solo, self.load)
+        self.paces = MemoryPaces()
+        self.worker = self.worker_with(self.load)
+
+    def worker_with(self, load: Callable[[], tuple[Pipeline, int]], **options: float) -> Worker:
+        return Worker(self.jobs, self.solo, load, paces=self.paces, **options)
 
     def load(self) -> tuple[Pipeline, int]:
         return self.loaded, 0
@@ -303,12 +309,24 @@ def test_shard_of_a_canceled_job_is_not_run(bench: Bench) -> None:
     assert bench.jobs.outcomes == {}
 
 
+def test_pace_is_noted_now_and_then(bench: Bench) -> None:
+    """By the job that was queued last, and not for every batch: many environments write the same item."""
+    old, new = bench.add("Ada."), bench.add("Ada.")
+    for job, waited in ((old, 9_000), (new, 5_000)):
+        bench.jobs.jobs[job.id] = job.model_copy(update={"queued_at": now_ms() - waited})
+    bench.run(old, new)
+    noted = bench.paces.noted["jobs"]
+    assert 5_000 <= noted.wait_ms < 9_000
+    bench.run(bench.add("Ada."))
+    assert bench.paces.noted["jobs"] == noted
+
+
 def test_heartbeat_extends_the_lease(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work longer than a lease keeps its job; here the clock's part is played by short beats."""
     leases = []
     extend = bench.jobs.extend
     monkeypatch.setattr(bench.jobs, "extend", lambda job, *, now: leases.append(now) or extend(job, now=now))
-    worker = Worker(bench.jobs, bench.solo, lambda: (time.sleep(0.5), bench.load())[1], beat_seconds=0.1)
+    worker = bench.worker_with(lambda: (time.sleep(0.5), bench.load())[1], beat_seconds=0.1)
     job = bench.add("Ada.")
     assert worker.run([bench.received(job)]) == []
     assert len(leases) >= 3
@@ -324,7 +342,7 @@ def test_canceled_job_is_not_run_on(bench: Bench) -> None:
         time.sleep(0.5)
         return bench.load()
 
-    worker = Worker(bench.jobs, bench.solo, load, beat_seconds=0.1)
+    worker = bench.worker_with(load, beat_seconds=0.1)
     assert worker.run([bench.received(job)]) == []
     assert bench.jobs.results == {}
 

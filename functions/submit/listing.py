@@ -1,0 +1,84 @@
+"""Which of a client's jobs a list shows, and the cursor that leads on.
+
+A cursor is the id of the last job looked at, with a digest of it and of the client: nobody makes one up by accident,
+and another client's is noticed. It opens nothing: every query is for the token's own client.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared.errors import InvalidRequest
+from shared.models import Status
+
+_DIGEST_BYTES = 8
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What a list is narrowed to; `created_after` and `created_before` are exclusive."""
+
+    status: Status | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+    def check(self, now: int) -> None:
+        """Raises InvalidRequest for a window in which no job can be, at `now` (ms)."""
+        if self.created_after and _ms(self.created_after) > now:
+            raise _invalid("created_after", "It is in the future")
+        if self.created_after and self.created_before and self.created_before <= self.created_after:
+            raise _invalid("created_before", "It is not later than `created_after`")
+
+    @property
+    def since(self) -> str:
+        """What no id of the window is below."""
+        return _first_id(_ms(self.created_after) + 1) if self.created_after else "0"
+
+    @property
+    def until(self) -> str:
+        """What no id of the window is above."""
+        return _first_id(_ms(self.created_before)) if self.created_before else "g"
+
+
+def cursor(client_id: str, job_id: str) -> str:
+    """The cursor that leads on after `job_id`."""
+    raw = uuid.UUID(job_id).bytes
+    return base64.urlsafe_b64encode(raw + _digest(client_id, raw)).decode()
+
+
+def position(client_id: str, given: str) -> str:
+    """The job id that a client's cursor stands for.
+
+    Raises:
+        InvalidRequest: when it is not one of this client's cursors.
+    """
+    try:
+        raw = base64.b64decode(given.encode("ascii"), altchars=b"-_", validate=True)
+    except (binascii.Error, UnicodeEncodeError):
+        raw = b""
+    if len(raw) != 16 + _DIGEST_BYTES or raw[16:] != _digest(client_id, raw[:16]):
+        raise _invalid("cursor", "This is not a cursor of yours")
+    return str(uuid.UUID(bytes=raw[:16]))
+
+
+def _digest(client_id: str, raw: bytes) -> bytes:
+    return hashlib.sha256(client_id.encode() + raw).digest()[:_DIGEST_BYTES]
+
+
+def _first_id(milliseconds: int) -> str:
+    """What sorts before every id of that millisecond, and after all earlier ones (UUIDv7: RFC 9562, section 5.7)."""
+    digits = f"{max(milliseconds, 0) & (1 << 48) - 1:012x}"
+    return f"{digits[:8]}-{digits[8:]}"
+
+
+def _ms(instant: datetime) -> int:
+    return int(instant.timestamp() * 1000)
+
+
+def _invalid(parameter: str, detail: str) -> InvalidRequest:
+    return InvalidRequest(f"`{parameter}`: {detail}", errors=[{"parameter": parameter, "detail": detail}])
