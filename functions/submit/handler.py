@@ -16,13 +16,12 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import (
 )
 from aws_lambda_powertools.event_handler.openapi.params import Body, Path, Query
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from pydantic import AwareDatetime
 
 from functions.submit import admission, openapi
 from functions.submit.admission import Admission
 from functions.submit.estimates import Estimates
 from functions.submit.jobs import JobService
-from functions.submit.listing import Filters
+from functions.submit.listing import Filters, Instant
 from functions.submit.views import View, Views
 from shared import __version__, http
 from shared.blobs import Blobs
@@ -178,8 +177,8 @@ def analyze(request: Annotated[AnalyzeRequest, Body()]) -> Response[str]:
 @app.get("/jobs")
 def list_jobs(
     status: Annotated[Status | None, Query()] = None,
-    created_after: Annotated[AwareDatetime | None, Query()] = None,
-    created_before: Annotated[AwareDatetime | None, Query()] = None,
+    created_after: Annotated[Instant | None, Query()] = None,
+    created_before: Annotated[Instant | None, Query()] = None,
     limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT)] = 20,
     cursor: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response[str]:

@@ -9,14 +9,29 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated
+
+from pydantic import AwareDatetime, BeforeValidator
 
 from shared.errors import InvalidRequest
 from shared.models import Status
 
 _DIGEST_BYTES = 8
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+
+
+def _not_a_number(given: object) -> object:
+    if not isinstance(given, str) or not _RFC_3339.fullmatch(given):
+        raise ValueError("Input should be a date and time with an offset, as in 2026-11-24T12:00:00Z (RFC 3339)")
+    return given
+
+
+# By itself pydantic takes seconds since the epoch as well.
+Instant = Annotated[AwareDatetime, BeforeValidator(_not_a_number)]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from shared import __version__, errors, http
 from shared.models import AnalyzeRequest, Status, UploadRequest
 
 _REF = "#/components/schemas/{model}"
-_JOB_ID = "0198a1b2-c3d4-7e5f-8a6b-7c8d9e0f1a2b"
 
 Schema = dict[str, Any]
 
@@ -39,6 +38,7 @@ class Operation:
     body: type[BaseModel] | None = None
     parameters: Sequence[Schema] = ()
     headers: dict[int, Sequence[str]] = field(default_factory=dict)
+    leads_to: Sequence[str] = ()  # operations on the job that is answered
 
 
 def _query(name: str, shape: Schema, description: str) -> Schema:
@@ -63,7 +63,7 @@ OPERATIONS = (
         scope="jobs:write", body=AnalyzeRequest, answers={202: schema.JobView, 200: schema.JobView},
         headers={202: ("Location", "Idempotency-Replayed", "Preference-Applied", *_STATE),
                  200: ("Location", "Idempotency-Replayed", "Preference-Applied", "ETag")},
-        errors=(*_WITH_BODY, errors.KeyReused, errors.Gone),
+        errors=(*_WITH_BODY, errors.KeyReused, errors.Gone), leads_to=("getJob", "cancelJob", "deleteJob"),
         parameters=(
             _header("Idempotency-Key", {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
                     "For 24 hours the same key and body give the same job."),
@@ -99,7 +99,7 @@ OPERATIONS = (
     ),
     Operation(
         "post", "/jobs/{id}/cancel", "cancelJob", "End an open job at once.",
-        scope="jobs:write", answers={200: schema.JobView}, headers={200: ("ETag",)},
+        scope="jobs:write", answers={200: schema.JobView}, headers={200: ("ETag",)}, leads_to=("retryJob", "deleteJob"),
         errors=(*_ON_A_JOB, errors.Conflict), parameters=(_JOB,),
     ),
     Operation(
@@ -185,7 +185,9 @@ def _operation(operation: Operation) -> Schema:
 def _answer(operation: Operation, status: int, model: type[BaseModel] | None, headers: Sequence[str]) -> Schema:
     limits = ("RateLimit", "RateLimit-Policy") if operation.scope else ()
     described = (model.__doc__ or "").strip() if model else {304: "Nothing has changed.", 204: "Done."}[status]
-    answer = {"description": described, "headers": _header_refs((*headers, *limits))}
+    answer: Schema = {"description": described, "headers": _header_refs((*headers, *limits))}
+    links = {name: {"operationId": name, "parameters": {"id": "$response.body#/id"}} for name in operation.leads_to}
+    answer |= {"links": links} if links else {}
     return {**answer, "content": _content(model)} if model else answer
 
 

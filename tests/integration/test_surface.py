@@ -339,6 +339,8 @@ class TestList:
             ({"status": "done"}, "status"),
             ({"created_after": "yesterday"}, "created_after"),
             ({"created_after": "2026-01-01T00:00:00"}, "created_after"),
+            ({"created_before": "0.5"}, "created_before"),
+            ({"created_before": "2026-13-01T00:00:00Z"}, "created_before"),
             ({"created_after": "2999-01-01T00:00:00Z"}, "created_after"),
             ({"created_after": "2026-01-02T00:00:00Z", "created_before": "2026-01-01T00:00:00Z"}, "created_before"),
             ({"cursor": "x"}, "cursor"),
