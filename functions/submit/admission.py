@@ -12,7 +12,8 @@ from shared.models import Limits
 from shared.quotas import Budget, Rule
 
 KNOWN_MS = 30_000  # a revocation is noticed this late at most
-COUNTED_MS = 5_000  # a count of open jobs is trusted this long
+COUNTED_MS = 5_000  # a count of open jobs is trusted this long,
+COUNTED_FAR_MS = 30_000  # and this long while it is below half of the limit: each costs as much as it counts
 RETRY_OPEN_SECONDS = 5
 BYTES_SHARE = 100_000
 REQUEST_SHARES = 100  # parts of a minute's requests that environments take one of at a time
@@ -93,7 +94,8 @@ class Admission:
 
     def _check_open(self, known: _Known, most: int) -> None:
         now = self.now()
-        if known.open >= most or known.counted_at < now - COUNTED_MS:
+        trusted_ms = COUNTED_FAR_MS if known.open < most / 2 else COUNTED_MS
+        if known.open >= most or known.counted_at < now - trusted_ms:
             known.open, known.counted_at = self.jobs.count_open(known.client.client_id, limit=most), now
         if known.open >= most:
             detail = f"This client may have {most:,} jobs that have not ended"
