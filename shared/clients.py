@@ -18,6 +18,7 @@ from shared import aws
 from shared.models import Limits, Record
 
 SECRETS_LIMIT = 2
+EXPECTED_PARALLELISM_LIMIT = 100  # environments that a token of one client may warm
 
 
 class Secret(Record):
@@ -36,6 +37,7 @@ class Client(Record):
     status: Literal["active", "revoked"] = "active"
     secrets: tuple[Secret, ...] = Field(max_length=SECRETS_LIMIT)
     created_at: int
+    expected_parallelism: int = Field(default=1, ge=1, le=EXPECTED_PARALLELISM_LIMIT)
     limits: dict[Literal["requests_per_minute", "open_jobs", "bytes_per_day"], int] = Field(default_factory=dict)
 
     def limited(self, defaults: Limits) -> Limits:

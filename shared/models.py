@@ -295,11 +295,18 @@ class Message(Record):
 
 
 class WarmUp(Record):
-    """A warm-up ping: the payload of an asynchronous invoke of the worker."""
+    """A warm-up ping: the payload of an asynchronous invoke of the worker; one of `environments` in its round."""
 
     key: str
     round: str
     began_at: int
+    environments: int = 1
+
+
+class WarmUpOrder(Strict):
+    """What a schedule asks of the janitor: a round that warms so many environments."""
+
+    warm_up: int = Field(ge=1, le=1_000)
 
 
 class Warmth(Record):

@@ -93,5 +93,7 @@ class JanitorSettings(Settings):
     bucket: str
     jobs_queue_url: str
     solo_queue_url: str
+    worker_alias_arn: str
+    worker_version: str
     jobs_dead_letter_queue_url: str
     solo_dead_letter_queue_url: str

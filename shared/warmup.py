@@ -1,7 +1,8 @@
 """Warm-up rounds: what gets the worker ready, and what is known about how ready it is.
 
-One item per worker version keeps the latest round: when it began, and each environment that answered its pings.
-`auth` begins rounds, the worker reports to them, and the token response is computed from the item.
+One item per worker version keeps the latest round: when it began, which environments its pings reached, and which are
+ready. `auth` and the janitor begin rounds, the worker reports to them, and what is said about warmth is computed from
+the item: a round claims the environments that it counted, not as many as it sent pings.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import math
 import secrets
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
@@ -17,10 +19,12 @@ from pydantic import Field
 
 from shared import aws
 from shared.errors import Transient
+from shared.log import logger
 from shared.models import Record, Warmth, WarmUp
 
 WARM_MS = 5 * 60_000  # an environment that was ready this recently is taken to live still
 PING_AGE_MS = 60_000  # Lambda drops a ping that could not be placed for this long
+_THREADS = 16
 TYPICAL_READY_MS = 10_000  # until a round has measured its own
 
 
@@ -30,16 +34,32 @@ class Environment(Record):
     ready_at: int
     cold: bool
     load_ms: int
+    init_ms: int = 0
 
 
 class Round(Record):
-    """A warm-up round of one worker version; `ready_ms` is how long a cold environment last took, ping to ready."""
+    """A warm-up round of one worker version.
+
+    `arrived` are the environments that its pings reached, with the time of each; `environments` those that were ready
+    lately, in this round or one before. `ready_ms` is how long a cold environment last took, from ping to ready.
+    """
 
     key: str = Field(alias="id")
     round: str = ""
     began_at: int = 0
+    wanted: int = 0
+    arrived: dict[str, int] = Field(default_factory=dict)
     ready_ms: int = TYPICAL_READY_MS
     environments: dict[str, Environment] = Field(default_factory=dict)
+
+    @property
+    def is_gathered(self) -> bool:
+        """Whether its pings have reached as many environments as they should."""
+        return len(self.arrived) >= self.wanted
+
+    def ping(self) -> WarmUp:
+        """The ping of this round."""
+        return WarmUp(key=self.key, round=self.round, began_at=self.began_at, environments=self.wanted)
 
     def warmth(self, now: int) -> Warmth:
         """The state at `now` (ms), estimated from what the pings recorded."""
@@ -65,22 +85,31 @@ class Rounds:
         Raises:
             Transient: when DynamoDB is busy or away.
         """
-        key = f"warmup#{version}"
+        return self.of(f"warmup#{version}")
+
+    def of(self, key: str) -> Round:
+        """The round kept under `key`, as a ping names it.
+
+        Raises:
+            Transient: when DynamoDB is busy or away.
+        """
         with aws.translated("Reading the warm-up round"):
             answer = self._dynamodb.get_item(TableName=self._table, Key=_key(key), ConsistentRead=True)
         return Round.model_validate(aws.from_item(answer["Item"]) if "Item" in answer else {"id": key})
 
-    def begin(self, previous: Round, *, now: int) -> Round | None:
-        """Begin the round after `previous`; None when somebody else just did. One conditional write.
+    def begin(self, previous: Round, *, environments: int, now: int) -> Round | None:
+        """Begin a round of `environments` after `previous`; None when somebody else just did. One conditional write.
 
         Raises:
             Transient: when DynamoDB is busy or away.
         """
         alive = {name: env for name, env in previous.environments.items() if env.ready_at >= now - WARM_MS}
-        following = previous.model_copy(update={"round": secrets.token_hex(8), "began_at": now, "environments": alive})
+        begun = {"round": secrets.token_hex(8), "began_at": now, "wanted": environments, "arrived": {}}
+        following = previous.model_copy(update={**begun, "environments": alive})
         write = aws.expression(
             {**following.model_dump(mode="json"), "previous": previous.round},
-            UpdateExpression="SET #round = :round, #began_at = :began_at, #environments = :environments",
+            UpdateExpression="SET #round = :round, #began_at = :began_at, #wanted = :wanted, #arrived = :arrived, "
+            "#environments = :environments",
             ConditionExpression="attribute_not_exists(#id) OR #round = :previous",
         )
         return following if self._write(previous.key, write) else None
@@ -94,6 +123,19 @@ class Rounds:
         values = {"never": 0, "round": begun.round}
         write = aws.expression(values, UpdateExpression="SET #began_at = :never", ConditionExpression="#round = :round")
         self._write(begun.key, write)
+
+    def arrive(self, ping: WarmUp, environment_id: str, *, now: int) -> None:
+        """Record that a ping reached an environment; nothing when another round has begun since.
+
+        Raises:
+            Transient: when DynamoDB is busy or away.
+        """
+        write = aws.expression(
+            {"now": now, "round": ping.round},
+            UpdateExpression=f"SET #arrived.#{environment_id} = :now",
+            ConditionExpression="#round = :round",
+        )
+        self._write(ping.key, write)
 
     def ready(self, ping: WarmUp, environment_id: str, environment: Environment, *, ready_ms: int) -> None:
         """Record that an environment is ready, `ready_ms` after the ping's round began.
@@ -132,35 +174,49 @@ class Pings:
         self._alias_arn = alias_arn
 
     def send(self, ping: WarmUp) -> None:
-        """Ask Lambda to place one ping. Not repeated: the next token is the repetition.
+        """Ask Lambda to place the round's pings, all at once. Not repeated: the next token is the repetition.
 
         Raises:
-            Transient: when it is not known to be placed.
+            Transient: when none of them is known to be placed.
         """
         payload = json.dumps({"warm_up": ping.model_dump()})
-        with aws.translated("Sending a warm-up ping"):
-            # The alias in the name, not in `Qualifier`: the policy allows the alias's ARN alone.
-            self._lambda.invoke(FunctionName=self._alias_arn, InvocationType="Event", Payload=payload)
+        service = self._lambda  # built before the threads are
+        with ThreadPoolExecutor(max_workers=min(ping.environments, _THREADS)) as threads:
+            failures = list(threads.map(lambda _: self._send(service, payload), range(ping.environments)))
+        failed = [failure for failure in failures if failure is not None]
+        if len(failed) == ping.environments:
+            raise failed[0]
+        if failed:
+            logger.warning("Some pings were not sent", failed=len(failed), reason=str(failed[0]))
+
+    def _send(self, service: Any, payload: str) -> Transient | None:
+        try:
+            with aws.translated("Sending a warm-up ping"):
+                # The alias in the name, not in `Qualifier`: the policy allows the alias's ARN alone.
+                service.invoke(FunctionName=self._alias_arn, InvocationType="Event", Payload=payload)
+        except Transient as error:
+            return error
+        return None
 
     @cached_property
     def _lambda(self) -> Any:
         return aws.client("lambda", read_timeout=1, attempts=1)
 
 
-def begin_round(rounds: Rounds, pings: Pings, *, version: str, cooldown_ms: int, now: int) -> Warmth:
-    """Begin a round unless one began less than `cooldown_ms` ago; how warm the worker is now.
+def begin_round(rounds: Rounds, pings: Pings, *, version: str, environments: int, cooldown_ms: int, now: int) -> Warmth:
+    """Begin a round unless one as big began less than `cooldown_ms` ago; how warm the worker is now.
 
     Raises:
-        Transient: when the round could not be begun or its ping not be sent; then no round has begun.
+        Transient: when the round could not be begun or none of its pings be sent; then no round has begun.
     """
     latest = rounds.latest(version)
-    if latest.began_at > now - cooldown_ms:
+    if latest.began_at > now - cooldown_ms and latest.wanted >= environments:
         return latest.warmth(now)
-    begun = rounds.begin(latest, now=now)
+    begun = rounds.begin(latest, environments=environments, now=now)
     if begun is None:
         return rounds.latest(version).warmth(now)
     try:
-        pings.send(WarmUp(key=begun.key, round=begun.round, began_at=begun.began_at))
+        pings.send(begun.ping())
     except Transient:
         rounds.abandon(begun)
         raise

@@ -44,12 +44,15 @@ locals {
     BUCKET                     = aws_s3_bucket.main.id
     JOBS_QUEUE_URL             = aws_sqs_queue.lane["jobs"].id
     SOLO_QUEUE_URL             = aws_sqs_queue.lane["solo"].id
+    WORKER_ALIAS_ARN           = module.worker.alias_arn
+    WORKER_VERSION             = module.worker.version
     JOBS_DEAD_LETTER_QUEUE_URL = aws_sqs_queue.dead_letter["jobs"].id
     SOLO_DEAD_LETTER_QUEUE_URL = aws_sqs_queue.dead_letter["solo"].id
   }
 
   # /tmp: the artifact and what is unpacked from it, with some room; then the biggest result, twice, while it is merged.
-  worker_storage_mb = ceil(local.model.size * 2.5 / 1048576) + 1024
+  # SnapStart allows 512 MB.
+  worker_storage_mb = var.warming.snapstart ? 512 : ceil(local.model.size * 2.5 / 1048576) + 1024
 
   # All of them, for what is said about each.
   functions = {
@@ -225,6 +228,7 @@ module "worker" {
   memory_mb          = var.worker_memory_mb
   timeout_seconds    = local.worker_timeout_seconds
   storage_mb         = local.worker_storage_mb
+  snapstart          = var.warming.snapstart
   bucket             = aws_s3_bucket.main.id
   artifact           = local.code.worker
   layers             = [aws_lambda_layer_version.main["worker"].arn]
@@ -300,6 +304,12 @@ module "janitor" {
       Effect   = "Allow"
       Action   = concat(local.send_messages, ["sqs:GetQueueAttributes"])
       Resource = local.lane_arns
+    },
+    {
+      Sid      = "WarmUpWorker"
+      Effect   = "Allow"
+      Action   = ["lambda:InvokeFunction"]
+      Resource = [module.worker.alias_arn]
     },
     {
       Sid      = "DrainDeadLetters"

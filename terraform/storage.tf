@@ -132,5 +132,10 @@ resource "aws_s3_object" "model" {
   # What runs still needs the old one until the alias has moved.
   lifecycle {
     create_before_destroy = true
+
+    precondition {
+      condition     = !var.warming.snapstart || local.model.size < 400 * 1048576
+      error_message = "SnapStart allows 512 MB of /tmp, and this model needs more: warm the worker in another way."
+    }
   }
 }

@@ -108,18 +108,79 @@ variable "warming" {
       environments     = optional(number, 1)
       cooldown_seconds = optional(number, 120)
     }), {})
+    after_deploy = optional(number, 1)
+    schedule = optional(map(object({
+      expression   = string
+      timezone     = optional(string, "UTC")
+      environments = optional(number, 1)
+    })), {})
+    provisioned = optional(object({
+      environments = number
+      windows = optional(map(object({
+        start    = string
+        end      = string
+        timezone = optional(string, "UTC")
+      })), {})
+    }))
+    snapstart = optional(bool, false)
   })
-  description = "How the worker is kept warm. `on_token`: issuing a token warms it, at most once per cooldown; 0 environments turn it off."
+  description = <<-EOT
+    How the worker is kept warm; any of these, alone or together (docs/warming.md helps to choose).
+    `on_token`: issuing a token warms so many environments, at most once per cooldown; 0 turns it off.
+    `after_deploy`: so many are warmed when a new version is there; 0 turns it off.
+    `schedule`: named schedules (cron, rate or at) on which so many are warmed.
+    `provisioned`: provisioned concurrency, always or within named windows (cron expressions).
+    `snapstart`: environments begin from a snapshot with the model loaded; not with provisioned concurrency.
+  EOT
   default     = {}
 
   validation {
-    condition     = var.warming.on_token.environments >= 0 && var.warming.on_token.environments <= 1
-    error_message = "A token warms 0 or 1 environments."
+    condition     = var.warming.on_token.environments >= 0 && var.warming.on_token.environments <= 100
+    error_message = "A token warms 0 to 100 environments."
   }
 
   validation {
     condition     = var.warming.on_token.cooldown_seconds >= 10 && var.warming.on_token.cooldown_seconds <= 3600
     error_message = "The cooldown must be 10 to 3,600 seconds."
+  }
+
+  validation {
+    condition     = var.warming.after_deploy >= 0 && var.warming.after_deploy <= 1000
+    error_message = "A deploy warms 0 to 1,000 environments."
+  }
+
+  validation {
+    condition = alltrue([
+      for name, schedule in var.warming.schedule :
+      can(regex("^[a-z0-9-]{1,20}$", name)) && can(regex("^(cron|rate|at)\\(.+\\)$", schedule.expression))
+      && can(regex("^[A-Za-z]+(/[A-Za-z0-9_+-]+)*$", schedule.timezone))
+      && schedule.environments >= 1 && schedule.environments <= 1000
+    ])
+    error_message = "A schedule has a name of lower-case letters, digits and hyphens, an expression such as rate(4 minutes), a time zone such as Europe/London, and 1 to 1,000 environments."
+  }
+
+  validation {
+    condition     = try(var.warming.provisioned.environments, 1) >= 1 && try(var.warming.provisioned.environments, 1) <= 1000
+    error_message = "Provisioned concurrency is 1 to 1,000 environments."
+  }
+
+  validation {
+    condition = alltrue([
+      for name, window in try(var.warming.provisioned.windows, {}) :
+      can(regex("^[a-z0-9-]{1,20}$", name)) && can(regex("^cron\\(.+\\)$", window.start)) && can(regex("^cron\\(.+\\)$", window.end))
+      && can(regex("^[A-Za-z]+(/[A-Za-z0-9_+-]+)*$", window.timezone)) && window.start != window.end
+    ])
+    error_message = "A window has a name of lower-case letters, digits and hyphens, different cron expressions for its start and its end, and a time zone such as Europe/London."
+  }
+
+  validation {
+    condition     = !(var.warming.snapstart && var.warming.provisioned != null)
+    error_message = "SnapStart and provisioned concurrency exclude each other: Lambda refuses both on one version."
+  }
+
+  validation {
+    condition     = !var.warming.snapstart || !contains(["python3.11"], var.runtime)
+    error_message = "SnapStart needs python3.12 or later."
   }
 }
 

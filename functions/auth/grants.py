@@ -37,11 +37,11 @@ class Clients(Protocol):
 
 @dataclass(frozen=True)
 class Grants:
-    """The token endpoint; `warm_up` begins a round when one is due and says how warm the worker is."""
+    """The token endpoint; `warm_up` begins a round for a client when one is due and says how warm the worker is."""
 
     clients: Clients
     minter: Minter
-    warm_up: Callable[[], Warmth]
+    warm_up: Callable[[Client], Warmth]
 
     def token(self, *, body: str, content_type: str, authorization: str | None, now: int) -> dict[str, Any]:
         """The answer to a token request: RFC 6749, section 5.1, and the member `worker`.
@@ -77,7 +77,7 @@ class Grants:
         # The pings are sent before the answer leaves (a frozen environment runs no threads), but a token waits
         # for them only so long.
         executor = ThreadPoolExecutor(max_workers=1)
-        warming = executor.submit(self._warm_up)
+        warming = executor.submit(self._warm_up, client)
         try:
             token = self.minter.mint(client_id=client.client_id, scope=scope, now=now)
             return token, warming.result(timeout=WARM_UP_PATIENCE_SECONDS)
@@ -87,9 +87,9 @@ class Grants:
         finally:
             executor.shutdown(wait=False)
 
-    def _warm_up(self) -> Warmth:
+    def _warm_up(self, client: Client) -> Warmth:
         try:
-            return self.warm_up()
+            return self.warm_up(client)
         except Exception:  # noqa: BLE001 (whatever the warm-up meets, the token is granted)
             logger.exception("The warm-up failed; the next token tries again")
             return _UNKNOWN

@@ -12,7 +12,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from functions.auth.grants import Grants
 from shared import http
-from shared.clients import ClientTable
+from shared.clients import Client, ClientTable
 from shared.clock import now_ms
 from shared.errors import (
     MalformedBody,
@@ -52,12 +52,18 @@ def _grants() -> Grants:
     )
 
 
-def _warm_up(settings: AuthSettings, rounds: Rounds, pings: Pings) -> Warmth:
+def _warm_up(settings: AuthSettings, rounds: Rounds, pings: Pings, client: Client) -> Warmth:
     now = now_ms()
     if not settings.warm_up_environments:
         return rounds.latest(settings.worker_version).warmth(now)
-    cooldown_ms = settings.warm_up_cooldown_seconds * 1000
-    return begin_round(rounds, pings, version=settings.worker_version, cooldown_ms=cooldown_ms, now=now)
+    return begin_round(
+        rounds,
+        pings,
+        version=settings.worker_version,
+        environments=max(settings.warm_up_environments, client.expected_parallelism),
+        cooldown_ms=settings.warm_up_cooldown_seconds * 1000,
+        now=now,
+    )
 
 
 @app.post("/oauth/token")

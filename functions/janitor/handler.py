@@ -1,4 +1,4 @@
-"""One tick, on a schedule."""
+"""One tick, or one warm-up round, each on a schedule."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from functions.janitor.due import Janitor
 from shared.blobs import Blobs
 from shared.clock import now_ms
 from shared.log import logger
+from shared.models import WarmUpOrder
 from shared.queues import DeadLetterQueue, Lane
 from shared.settings import JanitorSettings
 from shared.store import JobStore
+from shared.warmup import Pings, Rounds, begin_round
 
 MARGIN_MS = 10_000  # a tick begins nothing when less time is left
 
@@ -31,8 +33,25 @@ def _services() -> tuple[JobStore, dict[str, Lane], list[DeadLetterQueue]]:
     return JobStore(settings.jobs_table, Blobs(settings.bucket)), lanes, [DeadLetterQueue(url) for url in urls]
 
 
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:  # noqa: ARG001 (the event says nothing)
+@cache
+def _rounds() -> tuple[Rounds, Pings]:
+    settings = _settings()
+    return Rounds(settings.jobs_table), Pings(settings.worker_alias_arn)
+
+
+def _warm_up(order: WarmUpOrder) -> dict[str, int]:
+    """Begin a round, however recent the last one is: a schedule says when."""
+    rounds, pings = _rounds()
+    version, now = _settings().worker_version, now_ms()
+    begin_round(rounds, pings, version=version, environments=order.warm_up, cooldown_ms=0, now=now)
+    logger.info("Warm-up", environments=order.warm_up)
+    return {"pings": order.warm_up}
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """The function's entry point; how often each thing was done."""
+    if "warm_up" in event:
+        return _warm_up(WarmUpOrder.model_validate(event))
     jobs, lanes, dead_letters = _services()
     janitor = Janitor(
         jobs, lanes, dead_letters, now_ms, has_time=lambda: context.get_remaining_time_in_millis() > MARGIN_MS

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import random
 import secrets
+import time
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,21 +14,26 @@ from pydantic import ValidationError
 
 from functions.worker.jobs import Received, Worker
 from functions.worker.model import Artifact, ModelCache
+from functions.worker.warming import Warming
 from shared.blobs import Blobs
-from shared.clock import now_ms
 from shared.log import logger
 from shared.models import Message, WarmUp
 from shared.pace import Paces
 from shared.queues import Lane
 from shared.settings import WorkerSettings
 from shared.store import JobStore
-from shared.warmup import Environment, Rounds
+from shared.warmup import Rounds
 
 if TYPE_CHECKING:
     from functions.worker.pipeline import Pipeline
 
-ENVIRONMENT_ID = secrets.token_hex(8)  # of this execution environment
-_PING_TEXT = "Ada Lovelace wrote the first program in London."
+_INIT_MS = round(time.process_time() * 1000)  # CPU time until everything is imported
+
+
+@cache
+def _environment_id() -> str:
+    """Of this execution environment."""
+    return secrets.token_hex(8)
 
 
 @cache
@@ -55,25 +63,14 @@ def _worker() -> Worker:
 
 
 @cache
-def _rounds() -> Rounds:
-    return Rounds(_settings().jobs_table)
+def _warming() -> Warming:
+    return Warming(Rounds(_settings().jobs_table), _load, init_ms=_INIT_MS)
 
 
 def _load() -> tuple[Pipeline, int]:
     model = _model()
     was_loaded = model.is_loaded
     return model.pipeline(), 0 if was_loaded else model.load_ms
-
-
-def _warm_up(ping: WarmUp) -> None:
-    """Load the model and run a short text, so that nothing is left for the first job; then report to the round."""
-    was_loaded = _model().is_loaded
-    pipeline, load_ms = _load()
-    pipeline.run([(_PING_TEXT, ("ents", "sents", "tokens"))])
-    now = now_ms()
-    environment = Environment(ready_at=now, cold=not was_loaded, load_ms=load_ms)
-    _rounds().ready(ping, ENVIRONMENT_ID, environment, ready_ms=now - ping.began_at)
-    logger.info("Warm", environment=ENVIRONMENT_ID, cold=environment.cold, load_ms=load_ms)
 
 
 def _received(record: dict[str, Any]) -> Received | None:
@@ -95,8 +92,32 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """
     logger.set_correlation_id(context.aws_request_id)
     if "warm_up" in event:
-        _warm_up(WarmUp.model_validate(event["warm_up"]))
+        _warming().answer(WarmUp.model_validate(event["warm_up"]), _environment_id())
         return {}
     batch = [received for record in event["Records"] if (received := _received(record)) is not None]
     again = _worker().run(batch)
     return {"batchItemFailures": [{"itemIdentifier": item_id} for item_id in again]}
+
+
+def _prepare_during_init(kind: str) -> None:
+    """Load the model before the first invoke, where init has the time: on demand it is ended after 10 s and run again.
+
+    `kind` is `AWS_LAMBDA_INITIALIZATION_TYPE`.
+    """
+    if kind not in {"provisioned-concurrency", "snap-start"}:
+        return
+    _warming().prepare()
+    if kind == "snap-start":
+        from snapshot_restore_py import register_after_restore
+
+        register_after_restore(_after_restore)
+
+
+def _after_restore() -> None:
+    """Of what is in the snapshot, every environment gets its own but the model: connections, identity, chance."""
+    for cached in (_environment_id, _lanes, _worker, _warming):
+        cached.cache_clear()
+    random.seed()
+
+
+_prepare_during_init(os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"))

@@ -19,7 +19,12 @@ run "widest_values_are_taken" {
     worker_memory_mb   = 10240
     worker_concurrency = { jobs = 2, solo = 1000 }
     published_keys     = ["k1", "A_name-of-thirty-two-characters0"]
-    warming            = { on_token = { environments = 0, cooldown_seconds = 3600 } }
+    warming = {
+      on_token     = { environments = 0, cooldown_seconds = 3600 }
+      after_deploy = 1000
+      schedule     = { a-name-of-20-letters = { expression = "at(2026-11-24T12:00:00)", timezone = "America/Argentina/Buenos_Aires", environments = 1000 } }
+      provisioned  = { environments = 1000, windows = { w = { start = "cron(0 8 * * ? *)", end = "cron(0 18 * * ? *)" } } }
+    }
     throttle           = { rate = 1, burst = 1 }
     token_throttle     = { rate = 1, burst = 1 }
     limits             = { requests_per_minute = 1, open_jobs = 1, bytes_per_day = 1 }
@@ -44,7 +49,6 @@ run "too_little" {
   variables {
     environment        = ""
     public_url         = ""
-    runtime            = "python3.10"
     architecture       = ""
     worker_memory_mb   = 511
     worker_concurrency = { jobs = 1, solo = 50 }
@@ -58,7 +62,7 @@ run "too_little" {
   }
 
   expect_failures = [
-    var.environment, var.public_url, var.runtime, var.architecture, var.worker_memory_mb, var.worker_concurrency,
+    var.environment, var.public_url, var.architecture, var.worker_memory_mb, var.worker_concurrency,
     var.published_keys, var.warming, var.throttle, var.token_throttle, var.limits, var.log_retention_days, var.alarm_topic_arns,
   ]
 }
@@ -69,12 +73,11 @@ run "too_much" {
   variables {
     environment        = "a-name-of-21-letters1"
     public_url         = "https://api.example/"
-    runtime            = "python3.130"
     architecture       = "x86_64,arm64"
     worker_memory_mb   = 10241
     worker_concurrency = { jobs = 1001, solo = 50 }
     published_keys     = ["k1", "A_name-of-thirty-three-characters"]
-    warming            = { on_token = { environments = 2 } }
+    warming            = { on_token = { environments = 101 } }
     throttle           = { rate = 1, burst = 0 }
     token_throttle     = { rate = 1, burst = 0 }
     limits             = { requests_per_minute = 1.5 }
@@ -83,7 +86,7 @@ run "too_much" {
   }
 
   expect_failures = [
-    var.environment, var.public_url, var.runtime, var.architecture, var.worker_memory_mb, var.worker_concurrency,
+    var.environment, var.public_url, var.architecture, var.worker_memory_mb, var.worker_concurrency,
     var.published_keys, var.warming, var.throttle, var.token_throttle, var.limits, var.log_retention_days, var.alarm_topic_arns,
   ]
 }
@@ -94,7 +97,6 @@ run "malformed" {
   variables {
     environment        = "Production"
     public_url         = "api.example"
-    runtime            = "xpython3.13"
     worker_concurrency = { jobs = 50, solo = 1 }
     published_keys     = ["k1", "k/2"]
     warming            = { on_token = { cooldown_seconds = 9 } }
@@ -102,7 +104,7 @@ run "malformed" {
   }
 
   expect_failures = [
-    var.environment, var.public_url, var.runtime, var.worker_concurrency, var.published_keys, var.warming,
+    var.environment, var.public_url, var.worker_concurrency, var.published_keys, var.warming,
     var.log_retention_days,
   ]
 }
@@ -149,4 +151,146 @@ run "artifacts_for_another_architecture" {
   }
 
   expect_failures = [aws_lambda_layer_version.main]
+}
+
+run "after_deploy_of_too_many" {
+  command = plan
+
+  variables {
+    warming = { after_deploy = 1001 }
+  }
+
+  expect_failures = [var.warming]
+}
+
+run "schedule_without_an_expression" {
+  command = plan
+
+  variables {
+    warming = { schedule = { a = { expression = "every day" } } }
+  }
+
+  expect_failures = [var.warming]
+}
+
+run "schedule_of_none" {
+  command = plan
+
+  variables {
+    warming = { schedule = { a = { expression = "rate(4 minutes)", environments = 0 } } }
+  }
+
+  expect_failures = [var.warming]
+}
+
+run "schedule_in_no_time_zone" {
+  command = plan
+
+  variables {
+    warming = { schedule = { a = { expression = "rate(4 minutes)", timezone = "UTC+1:00" } } }
+  }
+
+  expect_failures = [var.warming]
+}
+
+run "schedule_with_a_bad_name" {
+  command = plan
+
+  variables {
+    warming = { schedule = { A_b = { expression = "rate(4 minutes)" } } }
+  }
+
+  expect_failures = [var.warming]
+}
+
+run "provisioned_for_none" {
+  command = plan
+
+  variables {
+    warming = { provisioned = { environments = 0 } }
+  }
+
+  expect_failures = [var.warming]
+}
+
+run "window_of_a_rate" {
+  command = plan
+
+  variables {
+    warming = { provisioned = { environments = 1, windows = { a = { start = "rate(1 hour)", end = "cron(0 18 * * ? *)" } } } }
+  }
+
+  expect_failures = [var.warming]
+}
+
+run "window_without_an_end" {
+  command = plan
+
+  variables {
+    warming = { provisioned = { environments = 1, windows = { a = { start = "cron(0 8 * * ? *)", end = "cron(0 8 * * ? *)" } } } }
+  }
+
+  expect_failures = [var.warming]
+}
+
+run "snapstart_with_provisioned_concurrency" {
+  command = plan
+
+  variables {
+    warming = { snapstart = true, provisioned = { environments = 1 } }
+  }
+
+  expect_failures = [var.warming]
+}
+
+run "snapstart_of_a_model_that_does_not_fit" {
+  command = plan
+
+  variables {
+    artifacts = "./tests/fixtures/big"
+    warming   = { snapstart = true }
+  }
+
+  expect_failures = [aws_s3_object.model]
+}
+
+run "runtime_too_old" {
+  command = plan
+
+  variables {
+    runtime = "python3.10"
+  }
+
+  expect_failures = [var.runtime]
+}
+
+run "runtime_of_three_digits" {
+  command = plan
+
+  variables {
+    runtime = "python3.130"
+  }
+
+  expect_failures = [var.runtime]
+}
+
+run "runtime_of_another_name" {
+  command = plan
+
+  variables {
+    runtime = "xpython3.13"
+  }
+
+  expect_failures = [var.runtime]
+}
+
+run "snapstart_of_an_old_runtime" {
+  command = plan
+
+  variables {
+    runtime = "python3.11"
+    warming = { snapstart = true }
+  }
+
+  expect_failures = [var.warming, aws_lambda_layer_version.main]
 }

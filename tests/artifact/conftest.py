@@ -111,6 +111,8 @@ def variables(manifest: Manifest, public_keys: str) -> dict[str, dict[str, str]]
         "janitor": {
             "JOBS_TABLE": "jobs",
             **lanes,
+            "WORKER_ALIAS_ARN": "arn:aws:lambda:eu-west-2:123456789012:function:worker:live",
+            "WORKER_VERSION": "1",
             "JOBS_DEAD_LETTER_QUEUE_URL": f"{QUEUES}/jobs-dead-letter",
             "SOLO_DEAD_LETTER_QUEUE_URL": f"{QUEUES}/solo-dead-letter",
         },

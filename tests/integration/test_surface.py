@@ -19,7 +19,7 @@ from functions.submit import openapi, schema
 from functions.submit.listing import cursor
 from shared.clock import now_ms
 from shared.errors import ApiError
-from shared.models import Message, Metrics, WarmUp
+from shared.models import Message, Metrics
 from shared.pace import Pace, Paces
 from shared.store import JobStore
 from shared.warmup import Environment, Rounds
@@ -262,7 +262,7 @@ class TestStates:
     def test_message_waits_for_the_environment_that_is_warming(self, call: Any) -> None:
         """Sent at once, it would begin a second cold one."""
         rounds = Rounds("jobs")
-        rounds.begin(rounds.latest("1"), now=now_ms())
+        rounds.begin(rounds.latest("1"), environments=1, now=now_ms())
         answer = call("POST", "/analyze", {"text": "a"})
         assert answer.body["status_reason"] == "warming"
         assert 8 <= answer.body["eta_seconds"] <= 10
@@ -274,10 +274,9 @@ class TestStates:
 def warm(now: int) -> None:
     """As a ping would leave it."""
     rounds = Rounds("jobs")
-    begun = rounds.begin(rounds.latest("1"), now=now - 1_000)
+    begun = rounds.begin(rounds.latest("1"), environments=1, now=now - 1_000)
     assert begun is not None
-    ping = WarmUp(key=begun.key, round=begun.round, began_at=begun.began_at)
-    rounds.ready(ping, "e1", Environment(ready_at=now, cold=True, load_ms=900), ready_ms=1_000)
+    rounds.ready(begun.ping(), "e1", Environment(ready_at=now, cold=True, load_ms=900), ready_ms=1_000)
 
 
 class TestList:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from shared.errors import Transient
 from shared.models import Warmth, WarmUp
-from shared.warmup import Environment, Rounds, begin_round
+from shared.warmup import Environment, Pings, Rounds, begin_round
 
 NOW = 1_800_000_000_000
 COOLDOWN = 120_000
@@ -37,8 +39,8 @@ def pings() -> ListedPings:
     return ListedPings()
 
 
-def begin(rounds: Rounds, pings: ListedPings, now: int, version: str = "7") -> Warmth:
-    return begin_round(rounds, pings, version=version, cooldown_ms=COOLDOWN, now=now)
+def begin(rounds: Rounds, pings: ListedPings, now: int, version: str = "7", environments: int = 1) -> Warmth:
+    return begin_round(rounds, pings, version=version, environments=environments, cooldown_ms=COOLDOWN, now=now)
 
 
 def answer(rounds: Rounds, ping: WarmUp, name: str, at: int, *, cold: bool = True) -> None:
@@ -62,8 +64,8 @@ def test_tokens_within_the_cooldown_begin_none(rounds: Rounds, pings: ListedPing
 
 def test_of_two_at_once_one_begins(rounds: Rounds) -> None:
     seen = rounds.latest("7")
-    assert rounds.begin(seen, now=NOW) is not None
-    assert rounds.begin(seen, now=NOW) is None
+    assert rounds.begin(seen, environments=1, now=NOW) is not None
+    assert rounds.begin(seen, environments=1, now=NOW) is None
 
 
 def test_answered_ping_makes_the_worker_warm_for_five_minutes(rounds: Rounds, pings: ListedPings) -> None:
@@ -109,6 +111,54 @@ def test_ping_that_fails_does_not_spend_the_cooldown(rounds: Rounds, pings: List
     assert rounds.latest("7").warmth(NOW).state == "cold"
     pings.broken = False
     assert begin(rounds, pings, NOW + 1).state == "warming"
+
+
+def test_bigger_round_does_not_wait_for_the_cooldown(rounds: Rounds, pings: ListedPings) -> None:
+    """A client that will need four environments is not served by one."""
+    begin(rounds, pings, NOW)
+    begin(rounds, pings, NOW + 1, environments=4)
+    begin(rounds, pings, NOW + 2, environments=3)
+    assert [ping.environments for ping in pings.sent] == [1, 4]
+
+
+def test_round_counts_the_environments_that_its_pings_reached(rounds: Rounds, pings: ListedPings) -> None:
+    """Not the pings: two of them may reach one environment."""
+    begin(rounds, pings, NOW, environments=3)
+    (ping,) = pings.sent
+    for name in ("e1", "e2", "e1"):
+        rounds.arrive(ping, name, now=NOW + 10)
+    assert set(rounds.latest("7").arrived) == {"e1", "e2"}
+    assert not rounds.latest("7").is_gathered
+    rounds.arrive(ping, "e3", now=NOW + 10)
+    assert rounds.latest("7").is_gathered
+
+
+def test_late_ping_does_not_count_in_the_next_round(rounds: Rounds, pings: ListedPings) -> None:
+    begin(rounds, pings, NOW)
+    begin(rounds, pings, NOW + COOLDOWN)
+    rounds.arrive(pings.sent[0], "e1", now=NOW + COOLDOWN + 1)
+    assert rounds.latest("7").arrived == {}
+
+
+def test_pings_are_placed_one_for_each_environment(aws_services: SimpleNamespace, monkeypatch: Any) -> None:
+    placed: list[str] = []
+    service = SimpleNamespace(invoke=lambda **call: placed.append(call["Payload"]))
+    monkeypatch.setattr(Pings, "_lambda", service)
+    Pings("arn").send(WarmUp(key="k", round="r", began_at=1, environments=5))
+    assert len(placed) == 5
+
+
+def test_some_pings_that_fail_are_no_failure_and_all_are(monkeypatch: Any) -> None:
+    fail = iter([True, False, True, True])
+
+    def invoke(**_: Any) -> None:
+        if next(fail):
+            raise EndpointConnectionError(endpoint_url="lambda")
+
+    monkeypatch.setattr(Pings, "_lambda", SimpleNamespace(invoke=invoke))
+    Pings("arn").send(WarmUp(key="k", round="r", began_at=1, environments=2))
+    with pytest.raises(Transient):
+        Pings("arn").send(WarmUp(key="k", round="r", began_at=1, environments=2))
 
 
 def test_each_version_is_warm_by_itself(rounds: Rounds, pings: ListedPings) -> None:

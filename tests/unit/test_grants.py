@@ -25,19 +25,19 @@ class OneClient:
         return CLIENT if client_id == CLIENT.client_id else None
 
 
-def token(warm_up: Callable[[], Warmth], sign: Callable[[bytes], bytes] = lambda message: b"signature") -> dict:
+def token(warm_up: Callable[[Client], Warmth], sign: Callable[[bytes], bytes] = lambda message: b"signature") -> dict:
     grants = Grants(OneClient(), Minter(issuer="https://api.example", key_id="k1", sign=sign), warm_up)
     body = {"grant_type": "client_credentials", "client_id": CLIENT.client_id, "client_secret": SECRET}
     return grants.token(body=urlencode(body), content_type=FORM, authorization=None, now=0)
 
 
 def test_token_says_how_warm_the_worker_is() -> None:
-    assert token(lambda: WARM)["worker"] == WARM.model_dump()
+    assert token(lambda client: WARM)["worker"] == WARM.model_dump()
 
 
 @pytest.mark.parametrize("error", [Transient("throttled"), RuntimeError("a defect")])
 def test_warm_up_that_fails_does_not_fail_the_token(error: Exception) -> None:
-    def broken() -> Warmth:
+    def broken(client: Client) -> Warmth:
         raise error
 
     answer = token(broken)
@@ -48,7 +48,7 @@ def test_warm_up_that_fails_does_not_fail_the_token(error: Exception) -> None:
 def test_warm_up_that_hangs_does_not_hold_the_token() -> None:
     release = threading.Event()
     began = time.monotonic()
-    answer = token(lambda: (release.wait(30), WARM)[1])
+    answer = token(lambda client: (release.wait(30), WARM)[1])
     assert time.monotonic() - began < WARM_UP_PATIENCE_SECONDS + 1
     release.set()
     assert answer["worker"]["state"] == "cold"
@@ -62,7 +62,7 @@ def test_token_and_warm_up_run_at_the_same_time() -> None:
         meeting.wait()
         return b"signature"
 
-    def warm_up() -> Warmth:
+    def warm_up(client: Client) -> Warmth:
         meeting.wait()
         return WARM
 

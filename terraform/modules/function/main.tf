@@ -57,6 +57,14 @@ resource "aws_lambda_function" "main" {
     size = var.storage_mb
   }
 
+  dynamic "snap_start" {
+    for_each = var.snapstart ? [1] : []
+
+    content {
+      apply_on = "PublishedVersions"
+    }
+  }
+
   environment {
     variables = merge({ POWERTOOLS_SERVICE_NAME = var.name }, var.environment)
   }

@@ -52,3 +52,13 @@ output "publishes" {
   description = "Whether each change becomes a version."
   value       = aws_lambda_function.main.publish
 }
+
+output "snapstart" {
+  description = "Which versions have snapshots."
+  value       = try(aws_lambda_function.main.snap_start[0].apply_on, "None")
+}
+
+output "storage_mb" {
+  description = "Size of /tmp."
+  value       = aws_lambda_function.main.ephemeral_storage[0].size
+}

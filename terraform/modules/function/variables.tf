@@ -34,6 +34,12 @@ variable "storage_mb" {
   default     = 512
 }
 
+variable "snapstart" {
+  type        = bool
+  description = "Whether environments begin from a snapshot of an initialised one."
+  default     = false
+}
+
 variable "bucket" {
   type        = string
   description = "Bucket with the code."

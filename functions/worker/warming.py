@@ -1,0 +1,77 @@
+"""A warm-up ping, and what is done before the first: whatever a job needs is loaded and used once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from shared.clock import now_ms
+from shared.errors import Transient
+from shared.log import logger
+from shared.models import WarmUp
+from shared.warmup import Environment, Round
+
+if TYPE_CHECKING:
+    from functions.worker.pipeline import Pipeline
+
+HOLD_MS = 3_000  # an environment waits for the others of its round until so long after it began
+LOOK_SECONDS = 0.1
+_T = TypeVar("_T")
+_TEXT = "Ada Lovelace wrote the first program in London."
+
+
+class Rounds(Protocol):
+    """Where warm-up rounds are kept."""
+
+    def of(self, key: str) -> Round: ...  # noqa: D102
+    def arrive(self, ping: WarmUp, environment_id: str, *, now: int) -> None: ...  # noqa: D102
+    def ready(self, ping: WarmUp, environment_id: str, environment: Environment, *, ready_ms: int) -> None: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Warming:
+    """Of one environment; `load` gives the model, and the milliseconds spent on loading it just now."""
+
+    rounds: Rounds
+    load: Callable[[], tuple[Pipeline, int]]
+    init_ms: int = 0
+    now: Callable[[], int] = now_ms
+    sleep: Callable[[float], None] = time.sleep
+
+    def answer(self, ping: WarmUp, environment_id: str) -> None:
+        """Register with the ping's round, get ready, say so, and leave the other pings to other environments.
+
+        Raises:
+            ModelError, Transient: when there is no model; the round then counts an environment that is not ready.
+        """
+        self._try(lambda: self.rounds.arrive(ping, environment_id, now=self.now()))
+        load_ms = self.prepare()
+        now = self.now()
+        environment = Environment(ready_at=now, cold=load_ms > 0, load_ms=load_ms, init_ms=self.init_ms)
+        self._try(lambda: self.rounds.ready(ping, environment_id, environment, ready_ms=max(0, now - ping.began_at)))
+        logger.info("Warm", environment=environment_id, cold=environment.cold, load_ms=load_ms)
+        self._hold(ping)
+
+    def prepare(self) -> int:
+        """Load the model and run a short text, so that nothing is left for the first job; the load's milliseconds."""
+        pipeline, load_ms = self.load()
+        pipeline.run([(_TEXT, ("ents", "sents", "tokens"))])
+        return load_ms
+
+    def _hold(self, ping: WarmUp) -> None:
+        """Stay busy until the round's other pings are placed: an idle environment would be given them, too."""
+        until = ping.began_at + HOLD_MS
+        while self.now() < until:
+            latest = self._try(lambda: self.rounds.of(ping.key))
+            if latest is None or latest.round != ping.round or latest.is_gathered:
+                return
+            self.sleep(LOOK_SECONDS)
+
+    def _try(self, call: Callable[[], _T]) -> _T | None:
+        try:
+            return call()
+        except Transient as error:
+            logger.warning("The warm-up round cannot be reached", reason=str(error))
+            return None

@@ -1,0 +1,139 @@
+"""What an environment does with a warm-up ping, and what it does during init."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from functions.worker import handler
+from functions.worker.warming import Warming
+from shared.errors import ModelError, Transient
+from shared.models import WarmUp
+from shared.warmup import Environment, Round
+
+NOW = 1_800_000_000_000
+PING = WarmUp(key="warmup#1", round="r1", began_at=NOW, environments=3)
+
+
+class MemoryRounds:
+    """A round whose other environments arrive while this one waits."""
+
+    def __init__(self, *others_at: int) -> None:
+        self.others_at = others_at
+        self.now = NOW
+        self.arrived: dict[str, int] = {}
+        self.is_ready: dict[str, Environment] = {}
+        self.round = "r1"
+        self.is_away = False
+
+    def of(self, key: str) -> Round:
+        self.check()
+        others = {f"o{number}": at for number, at in enumerate(self.others_at) if at <= self.now}
+        return Round(id=key, round=self.round, began_at=NOW, wanted=3, arrived={**self.arrived, **others})
+
+    def arrive(self, ping: WarmUp, environment_id: str, *, now: int) -> None:
+        self.check()
+        self.arrived[environment_id] = now
+
+    def ready(self, ping: WarmUp, environment_id: str, environment: Environment, *, ready_ms: int) -> None:
+        self.check()
+        self.is_ready[environment_id] = environment
+
+    def check(self) -> None:
+        if self.is_away:
+            raise Transient("DynamoDB is away")
+
+    def sleep(self, seconds: float) -> None:
+        self.now += int(seconds * 1000)
+
+
+def warming(rounds: MemoryRounds, *, load_ms: int = 0) -> Warming:
+    def load() -> tuple[Any, int]:
+        rounds.now += load_ms
+        return SimpleNamespace(run=lambda tasks: None), load_ms
+
+    return Warming(rounds, load, init_ms=7, now=lambda: rounds.now, sleep=rounds.sleep)
+
+
+def test_warm_environment_holds_until_the_others_have_arrived() -> None:
+    """Idle, it would be given their pings, and they would never begin."""
+    rounds = MemoryRounds(NOW + 400, NOW + 900)
+    warming(rounds).answer(PING, "e1")
+    assert NOW + 900 <= rounds.now < NOW + 1_200
+    assert rounds.is_ready["e1"] == Environment(ready_at=NOW, cold=False, load_ms=0, init_ms=7)
+
+
+def test_others_that_never_arrive_are_not_waited_for() -> None:
+    rounds = MemoryRounds()
+    warming(rounds).answer(PING, "e1")
+    assert NOW + 3_000 <= rounds.now < NOW + 3_200
+
+
+def test_environment_that_loaded_for_long_holds_no_longer() -> None:
+    rounds = MemoryRounds()
+    warming(rounds, load_ms=4_000).answer(PING, "e1")
+    assert rounds.now == NOW + 4_000
+    assert rounds.is_ready["e1"].cold
+    assert rounds.arrived["e1"] == NOW  # on arrival, not when it is ready
+
+
+def test_next_round_ends_the_hold() -> None:
+    rounds = MemoryRounds()
+    rounds.round = "r2"
+    warming(rounds).answer(PING, "e1")
+    assert rounds.now == NOW
+
+
+def test_round_that_cannot_be_reached_does_not_keep_the_model_from_loading() -> None:
+    rounds = MemoryRounds()
+    rounds.is_away = True
+    warming(rounds, load_ms=100).answer(PING, "e1")
+    assert rounds.now == NOW + 100
+
+
+def test_environment_without_a_model_is_not_ready() -> None:
+    rounds = MemoryRounds()
+
+    def load() -> Any:
+        raise ModelError("no room")
+
+    with pytest.raises(ModelError):
+        Warming(rounds, load, now=lambda: NOW, sleep=rounds.sleep).answer(PING, "e1")
+    assert "e1" in rounds.arrived
+    assert rounds.is_ready == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_prepared", "is_hooked"),
+    [("on-demand", False, False), ("provisioned-concurrency", True, False), ("snap-start", True, True)],
+)
+def test_model_is_loaded_during_init_where_init_has_the_time(
+    monkeypatch: pytest.MonkeyPatch, kind: str, is_prepared: bool, is_hooked: bool
+) -> None:
+    prepared, hooks = [], []
+    monkeypatch.setattr(handler, "_warming", lambda: SimpleNamespace(prepare=lambda: prepared.append(1)))
+    monkeypatch.setitem(sys.modules, "snapshot_restore_py", SimpleNamespace(register_after_restore=hooks.append))
+    handler._prepare_during_init(kind)
+    assert bool(prepared) == is_prepared
+    assert bool(hooks) == is_hooked
+
+
+def test_restored_environment_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two environments of one snapshot would else count as one, and share their connections."""
+    for name, value in {
+        "JOBS_TABLE": "jobs", "BUCKET": "b", "JOBS_QUEUE_URL": "https://sqs/jobs", "SOLO_QUEUE_URL": "https://sqs/solo",
+        "MODEL_NAME": "m", "MODEL_VERSION": "1", "MODEL_KEY": "k", "MODEL_SHA256": "0" * 64, "MODEL_SIZE": "1",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    handler._settings.cache_clear()
+    before = (handler._environment_id(), handler._worker(), handler._warming())
+    model = handler._model()
+    handler._after_restore()
+    after = (handler._environment_id(), handler._worker(), handler._warming())
+    assert all(one is not other for one, other in zip(before, after, strict=True))
+    assert before[0] != after[0]
+    assert handler._model() is model
+    handler._settings.cache_clear()
