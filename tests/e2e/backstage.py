@@ -138,11 +138,14 @@ class Backstage:
         """Have the janitor tick now; whether it lived."""
         return "FunctionError" not in self._lambda.invoke(FunctionName=self._janitor)
 
-    def take_up(self, *jobs: Job) -> None:
-        """Let the leases of dead workers be over, and have the janitor see that."""
+    def take_up(self, *left: Job) -> None:
+        """Let the leases of dead workers be over, and have the janitor see that; the jobs are as they left them.
+
+        Those that somebody has taken up already, on the janitor's own schedule, are let be.
+        """
         self.emptied("solo")  # or it would only look again later
-        for job in jobs:
-            self.overdue(self.kept(job.id))
+        for job in left:
+            self.overdue(job)
         assert self.tick()
 
     # Lanes

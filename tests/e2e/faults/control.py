@@ -53,9 +53,10 @@ class Faults:
         when: Literal["before", "after"] = "before",
         operation: str,
         function: str = "worker",
+        delay: float = 0,
     ) -> None:
         """Have `act` done at the call whose text has all of `has`."""
-        mark = {"function": function, "operation": operation, "has": has, "when": when, "act": act}
+        mark = {"function": function, "operation": operation, "has": has, "when": when, "act": act, "delay": delay}
         self._write(f"{name}.mark", mark)
 
     def happened(self, name: str, act: str | None = None, *, seconds: float = 60) -> dict[str, Any]:

@@ -5,9 +5,10 @@ outside, without a line in the functions. What to do is said by files in a folde
 
 - `storm.json` `{rate, lasting}`: that share of all calls is throttled, broken, lost, or executed without an answer; and
   of the calls hit, the share `lasting` stays so through all of the SDK's repetitions.
-- `<name>.mark` `{function, operation, has, when, act}`: at the call of that operation whose text has all of `has`,
-  before it is sent or after, the process dies (`kill`), or stands still while there is `<name>.taken` (`hang`);
-  once, because whoever renames the mark has it. Calls with the act `note` are only written down, each time.
+- `<name>.mark` `{function, operation, has, when, act, delay}`: at the call of that operation whose text has all of
+  `has`, before it is sent or after, the process dies, at once or `delay` seconds later (`kill`), or stands still while
+  there is `<name>.taken` (`hang`); once, because whoever renames the mark has it. Calls with the act `note` are only
+  written down, each time.
 
 What was done is in `log`, one line each.
 """
@@ -18,6 +19,7 @@ import json
 import os
 import random
 import signal
+import threading
 import time
 from io import BytesIO
 from pathlib import Path
@@ -75,14 +77,21 @@ def _take(path: Path) -> bool:
 def _act(mark: dict[str, Any], name: str, request: Any) -> Any:
     answer = _send(request) if mark["when"] == "after" else None
     _log(name=name, act=mark["act"])
+    if mark["act"] == "kill" and mark["delay"]:
+        threading.Timer(mark["delay"], _die).start()
+        return answer
     if mark["act"] == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
+        _die()
     until = time.monotonic() + HANG_SECONDS
     while (FOLDER / f"{name}.taken").exists() and time.monotonic() < until:
         time.sleep(0.1)
     answer = answer or _send(request)
     _log(name=name, act="went on", status=answer.status_code)
     return answer
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 # The storm
