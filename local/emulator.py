@@ -164,6 +164,7 @@ def _environment(folder: Path, port: int) -> dict[str, str]:
         "PATH": os.defpath,
         "HOME": temporary,
         "TMPDIR": temporary,
+        "PYTHONPATH": str(folder / "python"),  # there is no such folder; tests make one, to let things go wrong
         "STATE_DIR": str(folder / "state"),
         "LANG": "C.UTF-8",
         "TZ": "UTC",

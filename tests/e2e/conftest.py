@@ -17,11 +17,13 @@ import httpx
 import pytest
 from rich.console import Console
 
-from local import clients, cloud, logs
+from local import clients, cloud, emulator, logs
 from local.emulator import ROOT
 from local.errors import NotUp
 from local.stack import Stack
 from local.steps import Steps
+from tests.e2e.backstage import Backstage
+from tests.e2e.faults import control
 
 FOLDER = ROOT / ".samovar" / "e2e"
 SETUP_SECONDS = 600  # the first test waits for the cloud
@@ -40,8 +42,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def stack(pytestconfig: pytest.Config) -> Iterator[Stack]:
     """The local cloud."""
     kept = _is_up() and not os.environ.get("CI")
-    if not kept:
+    if not (kept and control.is_installed(FOLDER)):
         cloud.down(FOLDER)
+        control.install(FOLDER)
     with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         sys.stdout.write("\n")
         with Steps(Console(file=sys.stdout, highlight=False)) as steps:
@@ -49,6 +52,7 @@ def stack(pytestconfig: pytest.Config) -> Iterator[Stack]:
     yield up
     if not kept:
         cloud.down(FOLDER)
+        control.uninstall(FOLDER)
 
 
 def _is_up() -> bool:
@@ -57,6 +61,26 @@ def _is_up() -> bool:
     except NotUp:
         return False
     return True
+
+
+@pytest.fixture
+def faults(stack: Stack) -> Iterator[control.Faults]:
+    """What goes wrong in the functions during a test."""
+    faults = control.Faults(FOLDER)
+    faults.clear()
+    yield faults
+    faults.clear()
+
+
+@pytest.fixture(scope="session")
+def backstage(stack: Stack) -> Iterator[Backstage]:
+    """The local cloud's table, bucket and lanes, as root."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in emulator.access(stack.aws_endpoint_url).items():
+            environment.setenv(name, value)
+        backstage = Backstage(stack)
+        yield backstage
+        backstage.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,193 @@
+"""The local cloud from behind.
+
+Jobs are made as `submit` makes them, so that a test knows an id before its message is sent. Leases are over and the
+janitor ticks when a test wants it, not after a minute: what is done about it is the same.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from pydantic_core import to_json
+
+from local.stack import Stack
+from shared import aws
+from shared.blobs import Blobs
+from shared.clock import now_ms
+from shared.models import Job, Message, Model, new_job_id
+from shared.queues import Lane
+from shared.store import DEADLINE_MS, LIFETIME_SECONDS, JobStore
+
+TEXT = "Ada Lovelace met Charles Babbage in London. They wrote programs."
+BIG_TEXT = "\n\n".join(f"{number}. {TEXT}" for number in range(1600))  # of three shards
+_SERVICES = {"_dynamodb", "_s3", "_sqs"}  # what the functions' own classes build at first use
+
+
+class Backstage:
+    """The local cloud's table, bucket and lanes, as root, and its janitor."""
+
+    def __init__(self, stack: Stack) -> None:
+        """Needs AWS's settings in the environment."""
+        outputs = stack.outputs
+        self._table = outputs["jobs_table"]
+        self._region = stack.region
+        self._dynamodb, self._lambda, self._sqs = map(stack.client, ("dynamodb", "lambda", "sqs"))
+        self._client_id = stack.client_id
+        self._janitor = outputs["worker_alias_arn"].replace("-worker:", "-janitor:")
+        self._dead_letters = outputs["dead_letter_queue_urls"]
+        self.queue_urls: dict[str, str] = outputs["queue_urls"]
+        self._blobs = Blobs(outputs["bucket"])
+        self._store = JobStore(self._table, self._blobs)
+        self._lanes = {name: Lane(url) for name, url in self.queue_urls.items()}
+
+    def close(self) -> None:
+        """Close what was opened."""
+        owners = (self._store, self._blobs, *self._lanes.values())
+        built = [service for owner in owners for name, service in vars(owner).items() if name in _SERVICES]
+        for service in (self._dynamodb, self._lambda, self._sqs, *built):
+            service.close()
+
+    # Jobs
+
+    def job(self, text: str = TEXT) -> Job:
+        """Store a job; no message is sent."""
+        now = now_ms()
+        job = Job(
+            id=new_job_id(now),
+            client_id=self._client_id,
+            model=Model(name="m", version="1"),
+            characters=len(text),
+            created_at=now,
+            queued_at=now,
+            deadline=now + DEADLINE_MS,
+            expires_at=now // 1000 + LIFETIME_SECONDS,
+        )
+        self._store.create(job, to_json({"documents": [{"id": None, "text": text}]}))
+        return job
+
+    def send(self, *jobs: Job) -> None:
+        """Queue their messages at once."""
+        messages = [Message(job=job.id, run=1) for job in jobs]
+        self._lanes[jobs[0].lane].send_all(messages, client_id=self._client_id)
+
+    def kept(self, job_id: str) -> Job:
+        """The job as it is now."""
+        kept = self._store.get(job_id, now=now_ms())
+        assert kept is not None
+        return kept
+
+    def ended(self, job: Job, *, seconds: float = 90) -> Job:
+        """The job, once it is terminal, which it must be in so many seconds."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            kept = self.kept(job.id)
+            if kept.is_terminal:
+                return kept
+            time.sleep(0.2)
+        pytest.fail(f"Still {kept.status} in attempt {kept.attempt}, lease {kept.lease}, due {kept.due_at}")
+
+    def jobs(self) -> dict[str, Job]:
+        """Every job in the table, by id."""
+        pages = self._dynamodb.get_paginator("scan").paginate(TableName=self._table)
+        items = [aws.from_item(item) for page in pages for item in page["Items"]]
+        return {item["id"]: Job.model_validate(item) for item in items if item["part"] == "job"}
+
+    def progress(self, job: Job) -> int:
+        """How many shards of a job are done."""
+        split = self._store.progress(job)
+        return len(split.done) if split else 0
+
+    def parts(self, job: Job) -> set[str]:
+        """The parts of all items of a job."""
+        values = {":id": {"S": job.id}}
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._table, KeyConditionExpression="id = :id", ExpressionAttributeValues=values
+        )
+        return {aws.from_item(item)["part"] for page in pages for item in page["Items"]}
+
+    def documents(self, job: Job) -> list[dict[str, Any]]:
+        """The result that a job points at, which must be its last attempt's."""
+        name = f"{job.run}.{job.attempt}"
+        pointers = (job.result_part, job.result_key)
+        assert pointers in {(f"result#{name}", None), (None, f"results/{job.id}/{name}")}
+        result = self._blobs.get(job.result_key) if job.result_key else self._store.result(job)
+        documents: list[dict[str, Any]] = json.loads(result)["documents"]
+        return documents
+
+    # Time
+
+    def overdue(self, job: Job) -> bool:
+        """Let the lease that `job` was read with be over, and the janitor look at it; False when it went on since."""
+        attributes = [name for name in ("lease", "due_at") if getattr(job, name) is not None]
+        change = ", ".join(f"#{name} = :past" for name in attributes)
+        same = " AND ".join(f"#{name} = :{name}" for name in (*attributes, "attempt", "status"))
+        values = {**job.model_dump(include={"attempt", "status", *attributes}), "past": now_ms() - 1}
+        update = aws.expression(values, UpdateExpression=f"SET {change}", ConditionExpression=same)
+        try:
+            self._dynamodb.update_item(TableName=self._table, Key=aws.to_item({"id": job.id, "part": "job"}), **update)
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
+    def tick(self) -> bool:
+        """Have the janitor tick now; whether it lived."""
+        return "FunctionError" not in self._lambda.invoke(FunctionName=self._janitor)
+
+    def take_up(self, *left: Job) -> None:
+        """Let the leases of dead workers be over, and have the janitor see that; the jobs are as they left them.
+
+        Those that somebody has taken up already, on the janitor's own schedule, are let be.
+        """
+        self.emptied("solo")  # or it would only look again later
+        for job in left:
+            self.overdue(job)
+        assert self.tick()
+
+    # Lanes
+
+    def emptied(self, lane: str, *, seconds: float = 60) -> int:
+        """Wait until nothing is left to receive; how many messages were received and not acknowledged."""
+        until = time.monotonic() + seconds
+        waiting, received = "ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"
+        while time.monotonic() < until:
+            answer = self._sqs.get_queue_attributes(QueueUrl=self.queue_urls[lane], AttributeNames=[waiting, received])[
+                "Attributes"
+            ]
+            if answer[waiting] == "0":
+                return int(answer[received])
+            time.sleep(0.2)
+        pytest.fail(f"The lane {lane} is not emptied")
+
+    def dead_letters(self) -> int:
+        """How many there are."""
+        name = "ApproximateNumberOfMessages"
+        answers = [
+            self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[name]) for url in self._dead_letters.values()
+        ]
+        return sum(int(answer["Attributes"][name]) for answer in answers)
+
+    @contextmanager
+    def paused(self, lane: str) -> Iterator[None]:
+        """Let nothing be received from a lane: what is queued meanwhile comes as one batch."""
+        with self._changed(lane, {"Enabled": False}, {"Enabled": True}):
+            yield
+
+    @contextmanager
+    def _changed(self, lane: str, change: dict[str, Any], after: dict[str, Any]) -> Iterator[None]:
+        mapping = self._mapping(lane)
+        self._lambda.update_event_source_mapping(UUID=mapping, **change)
+        try:
+            yield
+        finally:
+            self._lambda.update_event_source_mapping(UUID=mapping, **after)
+
+    def _mapping(self, lane: str) -> str:
+        arn = f"arn:aws:sqs:{self._region}:000000000000:{self.queue_urls[lane].rpartition('/')[2]}"
+        (mapping,) = self._lambda.list_event_source_mappings(EventSourceArn=arn)["EventSourceMappings"]
+        identifier: str = mapping["UUID"]
+        return identifier
