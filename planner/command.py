@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, time
 from pathlib import Path
 
-from planner import plans, strategies, traffic
+from planner import plans, report, strategies, traffic
 from planner.costs import PRICES, Prices
 from planner.errors import PlannerError
 from planner.measurements import Measurements
@@ -49,6 +49,8 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add("--mapping-limit", type=int, default=50, help="batches at a time from the queue (default: %(default)s)")
     add("--token-lead", type=float, default=1.0, help="seconds from a token to its first job (default: %(default)s)")
     add("--seed", type=int, default=1, help="of chance; the same seed gives the same figures (default: %(default)s)")
+    add("--plot", type=Path, metavar="FILE.svg", help="write a picture of the trade-off")
+    add("--html", type=Path, metavar="FILE", help="write a report")
     add("--json", action="store_true", help="JSON instead of a table")
     _office_options(parser)
     return parser
@@ -66,6 +68,8 @@ def _office_options(parser: argparse.ArgumentParser) -> None:
 def _plan(options: argparse.Namespace) -> int:
     measured = Measurements.read(options.measurements) if options.measurements else Measurements()
     prices = Prices.read(options.prices)
+    if options.plot and options.plot.suffix != ".svg":
+        raise PlannerError("plot", f"{options.plot} does not end with .svg")
     window = _window(options)
     simulated = _traffic(options, window)
     chosen = _strategies(options, window)
@@ -78,12 +82,25 @@ def _plan(options: argparse.Namespace) -> int:
             simulated, chosen, measured=measured, prices=prices, limits=limits, seed=_natural("seed", options.seed)
         )
     )
-    if options.json:
-        print(plans.as_json(lines))
-        return 0
-    print(_heading(options.traffic, simulated, prices, options.seed))
-    print(plans.as_table(lines))
+    heading = _heading(options.traffic, simulated, prices, options.seed)
+    if options.plot:
+        _write("plot", options.plot, report.svg(lines))
+    if options.html:
+        _write("html", options.html, report.html(lines, heading=heading, inputs=_inputs(measured, chosen)))
+    print(plans.as_json(lines) if options.json else f"{heading}\n{plans.as_table(lines)}")
     return 0
+
+
+def _write(field: str, path: Path, content: str) -> None:
+    try:
+        path.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise PlannerError(field, f"{path} cannot be written: {error.strerror}") from None
+
+
+def _inputs(measured: Measurements, chosen: Sequence[strategies.Strategy]) -> str:
+    switches = "\n".join(one.model_dump_json(exclude_none=True) for one in chosen)
+    return f"{measured.model_dump_json()}\n\n{switches}"
 
 
 def _heading(name: str, simulated: traffic.Traffic, prices: Prices, seed: int) -> str:

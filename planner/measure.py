@@ -35,7 +35,10 @@ def main(arguments: Sequence[str], prog: str) -> int:
     if options.jobs < 1:
         raise PlannerError("jobs", f"{options.jobs} is less than 1")
     found = measured(options.url, options.client_id, options.client_secret, jobs=options.jobs)
-    options.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    try:
+        options.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise PlannerError("output", f"{options.output} cannot be written: {error.strerror}") from None
     sys.stdout.write(f"Written to {options.output}\n")
     return 0
 
@@ -84,7 +87,7 @@ def _fields(ran: list[dict[str, float]]) -> dict[str, Any]:
     if not warm:
         raise PlannerError("jobs", "no job met a warm worker: measure with more of them")
     queue = sorted(one["queue"] for one in warm)[len(warm) // 2]
-    rest = sorted(one["all"] - one["run"] for one in warm)[len(warm) // 2]
+    rest = sorted(max(one["all"] - one["run"], 0.0) for one in warm)[len(warm) // 2]
     fields: dict[str, Any] = {"run_seconds": [one["run"] for one in warm], "overhead_seconds": round(rest, 3)}
     if cold:
         fields["load_seconds"] = [one["load"] for one in cold]

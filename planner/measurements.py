@@ -22,7 +22,7 @@ class Measurements(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     init_seconds: Samples = (1.2, 1.3, 1.5, 1.7, 2.0)  # from an invoke to the handler: the runtime and the imports
-    load_seconds: Samples = (1.6, 1.8, 2.0, 2.4, 3.0)  # the model from S3 into memory
+    load_seconds: Samples = (2.8, 3.0, 3.2, 3.5, 4.0)  # the model from S3 into memory
     run_seconds: Samples = (0.03, 0.04, 0.05, 0.06, 0.1)  # one job on a warm worker
     restore_seconds: Samples = (0.8, 1.0, 1.2)  # SnapStart; assumed: only AWS can show it
     ping_seconds: Seconds = 0.05

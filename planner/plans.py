@@ -82,9 +82,14 @@ def as_json(lines: Sequence[Line]) -> str:
 
 
 def as_table(lines: Sequence[Line]) -> str:
-    """For people; the parts of the price below, those that anything is spent on."""
+    """For people: what happens to the jobs, and below it the parts of the price."""
+    return f"{_aligned(rows_of_jobs(lines))}\n\n{_aligned(rows_of_money(lines))}"
+
+
+def rows_of_jobs(lines: Sequence[Line]) -> list[list[str]]:
+    """A row of headings, and one for each strategy."""
     rows = [["strategy", "cold", "p50", "p95", "p99", "idle hours", "downloads", "GB", "USD/month"]]
-    rows += [
+    return rows + [
         [
             line.strategy,
             f"{line.cold_start_rate:.3%}",
@@ -96,10 +101,13 @@ def as_table(lines: Sequence[Line]) -> str:
         ]
         for line in lines
     ]
+
+
+def rows_of_money(lines: Sequence[Line]) -> list[list[str]]:
+    """The same for the parts of the price that anything is spent on."""
     parts = [part for part in lines[0].usd_parts if any(line.usd_parts[part] for line in lines)]
-    money = [["USD/month of", *parts]]
-    money += [[line.strategy, *(f"{line.usd_parts[part]:,.2f}" for part in parts)] for line in lines]
-    return f"{_aligned(rows)}\n\n{_aligned(money)}"
+    rows = [["USD/month of", *parts]]
+    return rows + [[line.strategy, *(f"{line.usd_parts[part]:,.2f}" for part in parts)] for line in lines]
 
 
 def _aligned(rows: list[list[str]]) -> str:

@@ -23,7 +23,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import cycle
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,12 +95,6 @@ class Outcome:
         return self.begins + self.runs
 
 
-class _Idle(NamedTuple):
-    since: float
-    until: float
-    environment: int
-
-
 @dataclass
 class _Round:
     """The latest warm-up round, as the table keeps it."""
@@ -136,7 +129,7 @@ class _Simulation:
 
         self._events: list[tuple[float, int]] = []
         self._backlog: deque[int] = deque()
-        self._idle: list[_Idle] = []
+        self._idle: list[tuple[float, float, int]] = []  # since when, until when, environment
         self._provisioned: list[int] = []  # idle ones
         self._slots: list[int] = []  # idle ones
         self._leaving: set[int] = set()  # gone as soon as they are done
@@ -146,6 +139,7 @@ class _Simulation:
         self._quiet_minutes = 0
         self._next, self._next_provisioned, self._next_slot = 0, PROVISIONED, FLEET
         self._round = _Round()
+        self._races_until = -math.inf  # until then a job may come before the worker is ready
 
         polls = not strategy.fleet or strategy.fleet.beside
         self._most = min(limits.mapping, limits.account) if polls else 0  # batches in flight
@@ -216,13 +210,8 @@ class _Simulation:
 
     def _submit(self, at: float, job: int) -> None:
         """Queue a job; while the worker is being warmed, hidden until it should be ready."""
-        on_token, latest = self._strategy.on_token, self._round
-        if (
-            on_token is None
-            or not on_token.closes_race
-            or at > latest.began_at + PING_AGE_SECONDS
-            or latest.ready_at >= at - WARM_SECONDS
-        ):
+        latest = self._round
+        if at > self._races_until or latest.ready_at >= at - WARM_SECONDS:
             self._arrive(at, job)
             return
         left = max(math.ceil(latest.began_at + latest.ready_seconds - at), 1)
@@ -256,14 +245,14 @@ class _Simulation:
         self._in_flight += 1
         self._usage.batches += 1
         if self._provisioned:
-            self._serve(at + self._call(), self._provisioned.pop(), batch)
+            self._serve(at + self._call() if self._each_call else at, self._provisioned.pop(), batch)
             return True
         environment, init, load = self._take(at)
         if init + load:
             self._cold.extend(batch)
             self._serve(at + init + load, environment, batch)
         else:
-            self._serve(at + self._call(), environment, batch)
+            self._serve(at + self._call() if self._each_call else at, environment, batch)
         return True
 
     def _serve(self, at: float, environment: int, batch: Sequence[int]) -> None:
@@ -275,10 +264,9 @@ class _Simulation:
         heappush(self._events, (at, environment))
 
     def _call(self) -> float:
-        """What a warm invoke costs before it can run: nothing, unless the model is fetched on each."""
-        if self._each_call:
-            self._usage.downloads += 1
-            self._usage.cold_seconds += self._each_call
+        """What a warm invoke waits for before it runs, when the model is fetched on each."""
+        self._usage.downloads += 1
+        self._usage.cold_seconds += self._each_call
         return self._each_call
 
     # Environments
@@ -311,7 +299,7 @@ class _Simulation:
             if self._limit > FIRST_CONCURRENCY and self._in_flight <= FIRST_CONCURRENCY and not self._backlog:
                 self._limit = min(FIRST_CONCURRENCY, self._most)
         if environment < PROVISIONED:
-            self._idle.append(_Idle(at, at + next(self._lifetimes), environment))
+            self._idle.append((at, at + next(self._lifetimes), environment))
         elif environment in self._leaving:
             self._leaving.remove(environment)
         else:
@@ -349,13 +337,15 @@ class _Simulation:
     def _ping(self, at: float, count: int) -> None:
         """A round: each ping reaches an environment of its own, because those that are warm hold meanwhile."""
         self._round.began_at = at
+        if self._strategy.on_token and self._strategy.on_token.closes_race:
+            self._races_until = at + PING_AGE_SECONDS
         self._usage.rounds += 1
         reached = [self._reach(at) for _ in range(count)]
         inits = [init for _, init, load in filter(None, reached) if init + load]
         hold = min(max(inits, default=0.0), HOLD_SECONDS) if count > 1 else 0.0
         for environment, init, load in filter(None, reached):
             is_cold = init + load > 0
-            warm_seconds = 0.0 if is_cold else hold + self._call()
+            warm_seconds = 0.0 if is_cold else hold + (self._call() if self._each_call else 0.0)
             self._usage.ping_seconds += self._ping_seconds + hold * (not is_cold)
             self._pings[environment] = at if is_cold else None
             heappush(self._events, (at + init + load + warm_seconds + self._ping_seconds, environment))
@@ -445,7 +435,7 @@ class _Simulation:
     def _close_accounts(self, fleet_seconds: float) -> None:
         """Count what stood ready until the traffic's end."""
         usage, end = self._usage, self._traffic.seconds
-        usage.wasted_seconds += sum(max(min(one.until, end) - one.since, 0.0) for one in self._idle)
+        usage.wasted_seconds += sum(max(min(until, end) - since, 0.0) for since, until, _ in self._idle)
         usage.instance_seconds += sum(end - since for since in self._instances.values() if since < end)
         if provisioned := self._strategy.provisioned:
             spans = _spans(provisioned.windows, self._traffic, "provisioned.windows")

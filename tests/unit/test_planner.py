@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -12,11 +18,14 @@ import pytest
 import planner
 from planner.costs import Prices, costs
 from planner.measurements import Measurements
+from planner.plans import Line
+from planner.report import best
 from planner.simulate import Limits, Outcome, simulate
 from planner.strategies import Fleet, OnToken, Provisioned, Schedule, Strategy
 from planner.traffic import Traffic
 from planner.windows import Window
 
+ROOT = Path(__file__).parents[2]
 ARTICLE = Path(planner.__file__).parent / "article.json"
 OFFICE = ["office", "--timezone", "Europe/London", "--month", "2027-02"]
 MEASURED = Measurements(
@@ -203,6 +212,8 @@ def test_a_trace_that_cannot_be_used_is_refused_by_line(name, tmp_path, capsys):
         (["--seed", "-1"], "seed"),
         (["--environments", "1001"], "schedule.environments"),
         (["--mapping-limit", "0"], "mapping-limit"),
+        (["--plot", "curve.png"], "plot"),
+        (["--html", "/nowhere/at/all.html"], "html"),
         (["--prices", "/nowhere"], "prices"),
         (["--strategies", "/nowhere"], "strategies"),
         (["--measurements", "/nowhere"], "measurements"),
@@ -252,3 +263,99 @@ def assert_refused(capsys: pytest.CaptureFixture[str], arguments: list[str], nam
     output = capsys.readouterr()
     assert named in output.err
     assert output.out == ""
+
+
+def test_the_picture_and_the_page_hold_every_strategy(tmp_path, capsys):
+    """The picture is well-formed XML; what a name holds stays text."""
+    file = tmp_path / "strategies.json"
+    file.write_text(json.dumps([{"name": "<none> & nothing"}, {"name": "A", "provisioned": {}}]))
+    picture, page = tmp_path / "plot.svg", tmp_path / "report.html"
+    options = ["--clients", "1", "--strategies", str(file), "--plot", str(picture), "--html", str(page)]
+    assert planner.main(["office", *options]) == 0
+    texts = [one.text or "" for one in ET.parse(picture).iter("{http://www.w3.org/2000/svg}text")]  # noqa: S314
+    assert any("<none> & nothing" in text for text in texts)
+    assert "&lt;none&gt; &amp; nothing" in page.read_text()
+    assert "provisioned" in capsys.readouterr().out
+
+
+def test_the_curve_joins_what_nothing_else_beats():
+    def line(name: str, usd: float, p95: float) -> Line:
+        return Line(name, 1, 0, 0, p95, 0, 0, 0, 0, 0, 0, usd, {})
+
+    lines = [line("slow", 1, 9), line("worse", 2, 9), line("fast", 3, 1), line("dear", 4, 1)]
+    assert [one.strategy for one in best(lines)] == ["slow", "fast"]
+
+
+def test_planning_needs_neither_a_plotting_library_nor_a_client():
+    """The command line of a client must not wait for what it does not use."""
+    code = "import sys, planner; sys.exit(bool({'matplotlib', 'httpx', 'spacy', 'boto3'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+class Deployment(BaseHTTPRequestHandler):
+    """A Samovar whose first job meets a cold worker."""
+
+    jobs = 0
+    status = "succeeded"
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"])).decode()
+        if self.path == "/oauth/token":
+            assert body == "grant_type=client_credentials"
+            return self.answer({"access_token": "t"})
+        assert self.headers["authorization"] == "Bearer t"
+        type(self).jobs += 1
+        return self.answer({"id": str(self.jobs), "status": "queued"})
+
+    def do_GET(self):
+        cold = self.path.startswith("/jobs/1?")
+        metrics = {"queue_ms": 2050 if cold else 50, "cold_start_ms": 900 if cold else 0, "run_ms": 40}
+        self.answer({"id": "1", "status": self.status, "error": None, "metrics": metrics})
+
+    def answer(self, document: object) -> None:
+        body = json.dumps(document).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def deployment() -> Iterator[tuple[str, type[Deployment]]]:
+    kind = type("Own", (Deployment,), {})
+    with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", kind
+        server.shutdown()
+
+
+def test_measurements_are_taken_from_what_jobs_say(deployment, tmp_path, capsys):
+    """And the planner takes them as they were written."""
+    file = tmp_path / "measured.json"
+    options = ["--client-id", "c", "--client-secret", "s", "--jobs", "3", "--output", str(file)]
+    assert planner.main(["measure", "--url", deployment[0], *options]) == 0
+    measured = Measurements.read(file)
+    assert measured.init_seconds == (2.0,)
+    assert measured.load_seconds == (0.9,)
+    assert measured.run_seconds == (0.04, 0.04, 0.04)
+    assert 0 <= measured.overhead_seconds < 5
+
+
+def test_a_deployment_whose_jobs_fail_cannot_be_measured(deployment, tmp_path, capsys):
+    url, kind = deployment
+    kind.status = "failed"
+    file = tmp_path / "measured.json"
+    assert_refused(
+        capsys, ["measure", "--url", url, "--client-id", "c", "--client-secret", "s", "--output", str(file)], "url:"
+    )
+    assert not file.exists()
+
+
+def test_measuring_needs_a_secret_and_a_deployment(monkeypatch, capsys):
+    monkeypatch.delenv("SAMOVAR_CLIENT_SECRET", raising=False)
+    nowhere = ["measure", "--url", "http://127.0.0.1:9", "--client-id", "c"]
+    assert_refused(capsys, nowhere, "client-secret:")
+    assert_refused(capsys, [*nowhere, "--client-secret", "s"], "url:")
