@@ -15,7 +15,6 @@ from planner.strategies import Strategy, first_error
 
 PRICES = Path(__file__).parent / "prices.json"
 RANGE_BYTES = 8 * 1024 * 1024  # what the worker fetches of the model with one request
-SNAPSHOT_LEAST_SECONDS = 3 * 3600  # a snapshot is paid for this long at least
 
 # What one job and one token need beside the worker. A job: submit and one poll; 8 write units, log lines of 1.5 kB.
 API_GB_SECONDS = 0.003
@@ -102,7 +101,7 @@ def _provisioned(usage: Usage, measured: Measurements, prices: Prices) -> float:
 def _snapstart(usage: Usage, strategy: Strategy, memory_gb: float, prices: Prices) -> float:
     if not strategy.snapstart:
         return 0.0
-    cached = max(usage.seconds, SNAPSHOT_LEAST_SECONDS) * prices.snapstart_cache_gb_second
+    cached = usage.seconds * prices.snapstart_cache_gb_second  # at least 3 h, which a month has
     return memory_gb * (cached + usage.restores * prices.snapstart_restore_gb)
 
 

@@ -79,11 +79,11 @@ class _Plot:
     def marks(self, lines: Sequence[Line]) -> Iterator[str]:
         """A numbered dot for each strategy; what the numbers mean is beside the plot, since dots lie close together."""
         chosen = best(lines)
-        for number, line in enumerate(lines, start=1):
+        for number, line in sorted(enumerate(lines, start=1), key=lambda one: one[1] in chosen):  # the best on top
             colour = "#b5651d" if line in chosen else "#888"
             x, y, row = self.x(line), self.y(line), TOP + 22 * number
             yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{colour}"/>'
-            yield f'<text x="{x + 7:.1f}" y="{y - 7:.1f}" fill="{colour}">{number}</text>'
+            yield f'<text x="{x + 7:.1f}" y="{y + (16 if number % 2 else -7):.1f}" fill="{colour}">{number}</text>'
             named = f"{number}  {line.strategy}: {line.usd:,.2f} USD, {line.p95:.2f} s"
             yield f'<text x="{RIGHT + 24}" y="{row}" fill="{colour}">{escape(named)}</text>'
 

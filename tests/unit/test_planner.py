@@ -22,7 +22,7 @@ from planner.plans import Line
 from planner.report import best
 from planner.simulate import Limits, Outcome, simulate
 from planner.strategies import Fleet, OnToken, Provisioned, Schedule, Strategy
-from planner.traffic import Traffic
+from planner.traffic import Traffic, read
 from planner.windows import Window
 
 ROOT = Path(__file__).parents[2]
@@ -168,6 +168,33 @@ def test_the_same_seed_prints_the_same(capsys):
         planner.main([*OFFICE, "--clients", "3", "--seed", "7"])
         outputs.append(capsys.readouterr().out)
     assert outputs[0] == outputs[1]
+
+
+def test_events_are_read_with_either_kind_of_time(tmp_path):
+    trace = tmp_path / "trace.csv"
+    trace.write_text(
+        "timestamp,event\n2026-11-02T09:00:00Z,token\n2026-11-02T10:00:02+01:00,submit\n1793610005,submit\n"
+    )
+    found = read(trace)
+    assert (found.tokens.tolist(), found.submits.tolist()) == ([0], [2, 5])
+    assert found.began == datetime(2026, 11, 2, 9, tzinfo=UTC)
+
+
+def test_an_azure_trace_tells_when_invocations_began_and_each_app_fetches_tokens(tmp_path):
+    """The second of app `a` is within its token's lifetime; app `b` fetches its own."""
+    trace = tmp_path / "trace.csv"
+    trace.write_text("app,func,end_timestamp,duration\na,f,100,1\na,f,130,30\nb,f,131,1\na,f,5000,0.5\n")
+    found = read(trace, token_lead_seconds=2)
+    assert found.submits.tolist() == [2, 3, 33, 4902.5]
+    assert found.runs.tolist() == [1, 30, 1, 0.5]
+    assert found.tokens.tolist() == [0, 31, 4900.5]
+
+
+def test_a_window_follows_the_clocks_of_its_time_zone():
+    """British summer time ended on 25 October 2026."""
+    began = datetime(2026, 10, 23, tzinfo=UTC)
+    days = Window(days=("FRI", "MON"), timezone="Europe/London").spans(began, 4 * 86_400)
+    assert [(start / 3600, end / 3600) for start, end in days] == [(8, 16), (72 + 9, 72 + 17)]
 
 
 REFUSED = {
