@@ -10,6 +10,8 @@ NAMES = {
     "cold": "a cold process to its first result, against plain spaCy",
     "throughput": "the worker over an in-memory store, against nlp.pipe",
     "model": "a model of 220 MB from an empty folder to its first result, against the naive way",
+    "planner": "a million jobs under six strategies, time and memory",
+    "replay": "cold starts of ten minutes on a local cloud of its own, against the planner's",
     "cloud": "a warm job, big texts and many jobs on a local cloud of its own",
 }
 

@@ -1,0 +1,152 @@
+"""The planner against the local cloud: ten minutes of bursts and tokens, replayed, and the cold starts of both.
+
+The emulator gives up idle environments after `LIFETIME_SECONDS`, looking every 30 s, so that ten minutes hold many cold
+starts. The simulation gets what was sent when, how long each job ran and how long the cold ones took to start; what is
+compared is how many jobs it lets meet a cold worker, the mean over several seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import numpy as np
+from rich.console import Console
+
+from bench.report import RESULTS, Figure, report
+from local import cloud, emulator
+from local.stack import Stack
+from local.steps import Steps
+from planner.measurements import Measurements
+from planner.simulate import Limits, simulate
+from planner.strategies import OnToken, Strategy
+from planner.traffic import Traffic
+
+FOLDER = emulator.ROOT / ".samovar" / "bench-replay"
+SENTENCE = "Ada Lovelace wrote the first program in London while Charles Babbage was building his engine. "
+TEXT = SENTENCE * 480  # 45,000 characters: about a second of work, and not yet a big job
+LIFETIME_SECONDS, REAPER_SECONDS = 20, 30
+SEEDS = range(20)
+PATIENCE_SECONDS = 120
+
+
+def main() -> int:
+    """Start a cloud, replay, simulate, compare; 1 when they differ by more than 10 %."""
+    parser = argparse.ArgumentParser(prog="python -m bench.replay", description=__doc__.partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=600, help="how long the trace is (default: %(default)s)")
+    seconds: float = parser.parse_args().seconds
+    plain = emulator._environment
+    os.environ["OMP_NUM_THREADS"] = "1"
+    emulator._environment = lambda folder, port: {
+        **plain(folder, port),
+        "LAMBDA_WARM_TTL_SECONDS": str(LIFETIME_SECONDS),
+    }
+    try:
+        with Steps(Console(file=sys.stdout, highlight=False)) as steps:
+            stack = cloud.up(FOLDER, steps=steps, port=None)
+        jobs, tokens = _replay(stack, list(_trace(random.Random(7), seconds)))  # noqa: S311 - not for secrets
+    finally:
+        emulator._environment = plain
+        cloud.down(FOLDER)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / "replayed.json").write_text(json.dumps({"jobs": jobs, "tokens": tokens}, indent=2) + "\n")
+    return report("replay", list(_figures(jobs, tokens)))
+
+
+def _trace(chance: random.Random, seconds: float) -> Iterator[tuple[float, str]]:
+    """A job every few seconds, from time to time a burst of up to five, and tokens."""
+    events = []
+    at = 0.0
+    while at < seconds:
+        size = chance.choice([1, 1, 1, 2, 3, 4, 5])
+        events += [(at + number * 0.25, "submit") for number in range(size)]
+        at += chance.uniform(5, 15)
+    at = 0.0
+    while at < seconds:
+        events.append((at, "token"))
+        at += chance.expovariate(1 / 45)
+    yield from sorted(events)
+
+
+def _replay(stack: Stack, trace: list[tuple[float, str]]) -> tuple[list[dict[str, Any]], list[float]]:
+    """Send it, one call after the other; the jobs with the time they were sent at, and the tokens' times."""
+    sent: list[tuple[float, str]] = []
+    tokens: list[float] = []
+    with httpx.Client(base_url=stack.api_url, timeout=60, trust_env=False) as client:
+        _token(client, stack, tokens)
+        _finished(client, _submit(client, sent), sent[0][0])  # the functions of the API are warm from here on
+        began = time.time() + 1
+        for number, (at, kind) in enumerate(trace):
+            time.sleep(max(began + at - time.time(), 0))
+            if kind == "token":
+                _token(client, stack, tokens)
+            else:
+                _submit(client, sent)
+            if number % 25 == 0:
+                print(f"  … {at:.0f} s of {trace[-1][0]:.0f} s", flush=True)
+        return [_finished(client, job, at) for at, job in sent], tokens
+
+
+def _token(client: httpx.Client, stack: Stack, tokens: list[float]) -> None:
+    credentials = (stack.client_id, stack.client_secret)
+    granted = client.post("/oauth/token", data={"grant_type": "client_credentials"}, auth=credentials)
+    tokens.append(time.time())
+    client.headers["authorization"] = f"Bearer {granted.raise_for_status().json()['access_token']}"
+
+
+def _submit(client: httpx.Client, sent: list[tuple[float, str]]) -> str:
+    job = str(client.post("/analyze", json={"text": TEXT}).raise_for_status().json()["id"])
+    sent.append((time.time(), job))
+    return job
+
+
+def _finished(client: httpx.Client, job_id: str, at: float) -> dict[str, Any]:
+    until = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < until:
+        job: dict[str, Any] = client.get(f"/jobs/{job_id}", params={"wait": 20}).raise_for_status().json()
+        if job["status"] == "succeeded":
+            return {"at": at, **job["metrics"]}
+        if job["status"] not in {"queued", "running"}:
+            raise RuntimeError(f"The job has {job['status']}: {job.get('error')}")
+    raise RuntimeError(f"The job is still open after {PATIENCE_SECONDS} s")
+
+
+def _figures(jobs: list[dict[str, Any]], tokens: list[float]) -> Iterator[Figure]:
+    cold = [job for job in jobs if job["cold_start_ms"]]
+    first = min(jobs[0]["at"], tokens[0])
+    runs = np.array([job["run_ms"] / 1000 for job in jobs])
+    submits, fetched = np.array([job["at"] for job in jobs]) - first, np.array(tokens) - first
+    traffic = Traffic(submits, fetched, datetime.fromtimestamp(first, UTC), float(max(submits[-1], fetched[-1])), runs)
+    measured = _measurements(cold)
+    strategy = Strategy(name="D", on_token=OnToken())
+    counts = [
+        int(simulate(traffic, strategy, measured=measured, limits=Limits(), seed=seed).cold.sum()) for seed in SEEDS
+    ]
+    simulated = statistics.mean(counts)
+    yield Figure("jobs replayed", len(jobs), "")
+    yield Figure("jobs that met a cold worker, local cloud", len(cold), "")
+    yield Figure(f"the same, simulated, mean of {len(SEEDS)} seeds", simulated, "")
+    yield Figure("difference", abs(simulated - len(cold)) / len(cold), "x", most=0.10)
+
+
+def _measurements(cold: list[dict[str, Any]]) -> Measurements:
+    """What a cold job waited for before it was claimed is taken for its environment's init."""
+    return Measurements(
+        init_seconds=tuple(job["queue_ms"] / 1000 for job in cold),
+        load_seconds=tuple(job["cold_start_ms"] / 1000 for job in cold),
+        ping_seconds=0.1,
+        idle_lifetime_seconds=(LIFETIME_SECONDS, LIFETIME_SECONDS + REAPER_SECONDS),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,8 @@
+"""`python -m planner`."""
+
+import sys
+
+from planner.command import main
+
+if __name__ == "__main__":
+    sys.exit(main(prog="python -m planner"))

@@ -1,0 +1,139 @@
+"""The strategies of warming, each off or on by itself, in the names of Terraform's variable `warming`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from planner.errors import PlannerError
+from planner.windows import Window
+
+
+class _Switch(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class OnToken(_Switch):
+    """D: a token begins a round of pings, at most one per cooldown; jobs wait for a warm-up that is under way."""
+
+    environments: int = Field(default=1, ge=1)
+    cooldown_seconds: float = Field(default=120, ge=0)
+    closes_race: bool = True  # by DelaySeconds
+
+
+class Schedule(_Switch):
+    """B: rounds of pings, one every so many seconds while a window is open (always, without windows)."""
+
+    environments: int = Field(default=1, ge=1)
+    every_seconds: float = Field(default=240, ge=1)
+    windows: tuple[Window, ...] = ()
+
+
+class Provisioned(_Switch):
+    """A: environments that are ready while a window is open; without windows, around the clock."""
+
+    environments: int = Field(default=1, ge=1)
+    windows: tuple[Window, ...] = ()
+
+
+class Fleet(_Switch):
+    """C: instances that poll the queue, each with a worker per slot; with `beside`, the Lambda mapping polls, too."""
+
+    min: int = Field(default=1, ge=0)
+    max: int = Field(default=4, ge=1)
+    instance_type: str = "c7g.large"
+    slots: int = Field(default=2, ge=1)
+    boot_seconds: float = Field(default=90, ge=0)
+    backlog_per_instance: int = Field(default=20, ge=1)
+    beside: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Fleet:
+        if self.max < self.min:
+            raise ValueError(f"max: {self.max} is less than min, {self.min}")
+        if self.min == 0 and not self.beside:
+            raise ValueError("min: without an instance and without `beside` nothing would poll the queue")
+        return self
+
+
+class Strategy(_Switch):
+    """One deployment's switches."""
+
+    name: str
+    on_token: OnToken | None = None
+    schedule: Schedule | None = None
+    provisioned: Provisioned | None = None
+    fleet: Fleet | None = None
+    snapstart: bool = False
+
+    @model_validator(mode="after")
+    def _compatible(self) -> Strategy:
+        if self.snapstart and self.provisioned:
+            raise ValueError("snapstart: Lambda does not allow it together with provisioned concurrency")
+        return self
+
+
+def defaults(*, environments: int, windows: tuple[Window, ...], every_seconds: float) -> list[Strategy]:
+    """The strategies one by one, and what goes well together; `environments` is for those that must guess a number."""
+    on_token = OnToken()
+    schedule = Schedule(environments=environments, every_seconds=every_seconds, windows=windows)
+    provisioned = Provisioned(environments=environments, windows=windows)
+    return [
+        Strategy(name="none"),
+        Strategy(name="D on token", on_token=on_token),
+        Strategy(name="B schedule", schedule=schedule),
+        Strategy(name="A provisioned", provisioned=provisioned),
+        Strategy(name="SnapStart", snapstart=True),
+        Strategy(name="C fleet", fleet=Fleet()),
+        Strategy(name="always on", provisioned=Provisioned(environments=environments)),
+        Strategy(name="D + B", on_token=on_token, schedule=schedule),
+        Strategy(name="D + SnapStart", on_token=on_token, snapstart=True),
+        Strategy(name="D + A", on_token=on_token, provisioned=provisioned),
+    ]
+
+
+def read(path: Path) -> list[Strategy]:
+    """Strategies from a JSON file: a list of objects with a `name` and the switches that are on.
+
+    Raises:
+        PlannerError: when it cannot be read or used.
+    """
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PlannerError("strategies", f"{path} cannot be read: {error}") from None
+    if not isinstance(listed, list) or not listed:
+        raise PlannerError("strategies", f"{path} must hold a list of strategies")
+    return [_strategy(number, one) for number, one in enumerate(listed)]
+
+
+def _strategy(number: int, given: object) -> Strategy:
+    try:
+        return Strategy.model_validate(given)
+    except ValidationError as error:
+        raise PlannerError(*first_error(error, f"strategies[{number}]")) from None
+
+
+def first_error(error: ValidationError, within: str) -> tuple[str, str]:
+    """The field and the problem of the first thing that is wrong."""
+    first = error.errors()[0]
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+    return within + path, first["msg"].removeprefix("Value error, ")
+
+
+def check_limits(strategy: Strategy, *, limit: int) -> None:
+    """Refuse more environments than the account may run at a time.
+
+    Raises:
+        PlannerError: when there are.
+    """
+    wanted = {
+        "on_token.environments": strategy.on_token and strategy.on_token.environments,
+        "schedule.environments": strategy.schedule and strategy.schedule.environments,
+        "provisioned.environments": strategy.provisioned and strategy.provisioned.environments,
+    }
+    for field, environments in wanted.items():
+        if environments and environments > limit:
+            raise PlannerError(field, f"{environments} environments are above the account's limit of {limit}")
