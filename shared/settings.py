@@ -28,6 +28,7 @@ class Settings(BaseModel):
         return cls.model_validate({name: environment[key] for name, key in names.items() if key in environment})
 
 
+_Delays = TypeAdapter(Json[tuple[float, ...]])
 _Keys = TypeAdapter(Json[dict[str, Base64Bytes]])
 
 
@@ -63,6 +64,9 @@ class SubmitSettings(PublicSettings):
     bucket: str
     jobs_queue_url: str
     solo_queue_url: str
+    webhooks_queue_url: str
+    clients_table: str
+    allow_loopback_webhooks: bool
     model_name: str
     model_version: str
 
@@ -74,11 +78,28 @@ class WorkerSettings(Settings):
     bucket: str
     jobs_queue_url: str
     solo_queue_url: str
+    webhooks_queue_url: str
     model_name: str
     model_version: str
     model_key: str
     model_sha256: str = Field(pattern="^[0-9a-f]{64}$")
     model_size: int = Field(gt=0)
+
+
+class WebhookSettings(Settings):
+    """Function `webhook`."""
+
+    public_url: str
+    jobs_table: str
+    clients_table: str
+    webhooks_queue_url: str
+    webhook_delays_seconds: tuple[float, ...]
+    allow_loopback_webhooks: bool
+
+    @field_validator("webhook_delays_seconds", mode="before")
+    @classmethod
+    def _decode(cls, value: str) -> tuple[float, ...]:
+        return _Delays.validate_python(value)
 
 
 class JanitorSettings(Settings):
@@ -88,5 +109,7 @@ class JanitorSettings(Settings):
     bucket: str
     jobs_queue_url: str
     solo_queue_url: str
+    webhooks_queue_url: str
     jobs_dead_letter_queue_url: str
     solo_dead_letter_queue_url: str
+    webhooks_dead_letter_queue_url: str

@@ -10,6 +10,8 @@ locals {
     "DELETE /jobs/{id}"                           = "submit"
     "POST /jobs/{id}/cancel"                      = "submit"
     "POST /jobs/{id}/retry"                       = "submit"
+    "GET /jobs/{id}/deliveries"                   = "submit"
+    "POST /jobs/{id}/deliveries"                  = "submit"
     "$default"                                    = "submit"
   }
 

@@ -20,6 +20,8 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from functions.submit.jobs import JobService
 from shared import http
 from shared.blobs import Blobs
+from shared.clients import ClientTable
+from shared.deliveries import DeliveryStore
 from shared.errors import (
     ApiError,
     BodyTooLarge,
@@ -99,6 +101,10 @@ def _service() -> JobService:
         objects=blobs,
         model=Model(name=settings.model_name, version=settings.model_version),
         base_url=settings.public_url,
+        clients=ClientTable(settings.clients_table),
+        deliveries=DeliveryStore(settings.jobs_table),
+        webhooks=Lane(settings.webhooks_queue_url),
+        allow_loopback_webhooks=settings.allow_loopback_webhooks,
     )
 
 
@@ -144,11 +150,27 @@ def delete_job(job_id: Annotated[str, Path()]) -> Response[str]:
     return Response(status_code=204, body="")
 
 
+@app.get("/jobs/<job_id>/deliveries")
+def list_deliveries(job_id: Annotated[str, Path()]) -> Response[str]:
+    """What was announced of the job, and every attempt to deliver it."""
+    return _json(200, _service().list_deliveries(_client_id(), job_id))
+
+
+@app.post("/jobs/<job_id>/deliveries", status_code=202)
+def redeliver(job_id: Annotated[str, Path()]) -> Response[str]:
+    """Deliver the job's last announcement again."""
+    return _json(202, _service().redeliver(_client_id(), job_id))
+
+
 @app.post("/uploads", status_code=201)
 def announce_upload(request: Annotated[UploadRequest, Body()]) -> Response[str]:
     """Get a URL to upload a text or NDJSON file to, up to 20 MB."""
     announced = _service().announce_upload(_client_id(), request)
     return Response(status_code=201, content_type=http.JSON, body=json.dumps(announced))
+
+
+def _json(status: int, body: dict[str, Any]) -> Response[str]:
+    return Response(status_code=status, content_type=http.JSON, body=pydantic_core.to_json(body).decode())
 
 
 def _answer(status: int, job: Job, headers: dict[str, str] | None = None) -> Response[str]:

@@ -8,18 +8,20 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from pydantic_core import to_json
 
-from shared import aws
+from shared import announcements, aws
+from shared.addresses import webhook_target
+from shared.clients import Client
 from shared.clock import now_ms
-from shared.errors import Conflict, Gone, InvalidRequest, NotFound, Transient
+from shared.errors import Conflict, Gone, InvalidRequest, NotFound, Transient, UrlRefused
 from shared.log import logger
 from shared.models import (
     RICH_FEATURES_LIMIT,
     AnalyzeRequest,
+    Delivery,
     Job,
     Message,
     Model,
@@ -27,9 +29,13 @@ from shared.models import (
     Split,
     Upload,
     UploadRequest,
+    Webhook,
+    WebhookMessage,
+    announced_part,
     new_job_id,
 )
 from shared.store import DEADLINE_MS, LIFETIME_SECONDS
+from shared.views import announcement, delivery_view, job_view, rfc3339, webhook_view
 
 RESULT_URL_SECONDS = 900
 UPLOAD_URL_SECONDS = 900
@@ -83,6 +89,36 @@ class Objects(Protocol):
         """A URL that reads `key` for `seconds`."""
 
 
+class Clients(Protocol):
+    """Where clients are kept."""
+
+    def get(self, client_id: str) -> Client | None:
+        """The client, None when there is none."""
+
+
+class Deliveries(Protocol):
+    """Where announcements and what became of them are kept; see `shared.deliveries.DeliveryStore`."""
+
+    def of_job(self, job_id: str) -> list[Delivery]:
+        """All of a job, the oldest first."""
+
+    def get(self, job_id: str, part: str) -> Delivery | None:
+        """One of them."""
+
+    def announce(self, job: Job, body: bytes, *, now: int) -> Delivery:
+        """Make the announcement of the run that has ended."""
+
+    def redeliver(self, delivery: Delivery, *, now: int) -> Delivery | None:
+        """Attempt it again, at once; None while an attempt is being made."""
+
+
+class WebhookLane(Protocol):
+    """Where messages about deliveries go."""
+
+    def send(self, message: WebhookMessage, *, client_id: str) -> None:
+        """Queue a message."""
+
+
 @dataclass(frozen=True)
 class JobService:
     """Jobs as clients see them."""
@@ -93,6 +129,10 @@ class JobService:
     objects: Objects
     model: Model
     base_url: str
+    clients: Clients
+    deliveries: Deliveries
+    webhooks: WebhookLane
+    allow_loopback_webhooks: bool
     now: Callable[[], int] = now_ms
     sleep: Callable[[float], None] = time.sleep
 
@@ -126,7 +166,7 @@ class JobService:
             size=request.size,
             seconds=UPLOAD_URL_SECONDS,
         )
-        expires_at = _time(self.now() + UPLOAD_URL_SECONDS * 1000)
+        expires_at = rfc3339(self.now() + UPLOAD_URL_SECONDS * 1000)
         return {"upload_id": upload_id, "method": "PUT", "url": url, "headers": headers, "expires_at": expires_at}
 
     def cancel(self, client_id: str, job_id: str) -> Job:
@@ -139,6 +179,7 @@ class JobService:
         job = self.get(client_id, job_id)
         if not self.jobs.cancel(job, now=self.now()):
             raise Conflict(f"The job has {self.get(client_id, job_id).status}")
+        announcements.announce(self.webhooks, job, "canceled")
         return self.get(client_id, job_id)
 
     def retry(self, client_id: str, job_id: str) -> Job:
@@ -149,6 +190,8 @@ class JobService:
             NotFound, Gone, Transient: as `get`.
         """
         job = self.get(client_id, job_id)
+        if job.is_unannounced:  # the next run overwrites what the announcement tells
+            self._send(self.deliveries.announce(job, announcement(job, base_url=self.base_url), now=self.now()))
         again = self.jobs.retry(job, now=self.now())
         if again is None:
             raise Conflict(f"The job is {job.status}; failed, canceled and expired ones can be retried")
@@ -164,6 +207,8 @@ class JobService:
         job = self._own(client_id, job_id)
         # Again for a deleted one: what a death in between left is purged now.
         self.jobs.delete(job, now=self.now())
+        if job.is_unannounced or not job.is_terminal:
+            announcements.announce(self.webhooks, job, job.status if job.is_terminal else "canceled")
         if job.deleted_at is not None:
             raise Gone("The job was deleted")
 
@@ -201,27 +246,59 @@ class JobService:
             Transient: when the result cannot be read now.
         """
         shown = {
-            "id": job.id,
-            "status": job.status,
-            "created_at": _time(job.created_at),
-            "started_at": _time(job.started_at),
-            "completed_at": _time(job.completed_at),
-            "deadline": _time(job.deadline),
-            "expires_at": _time(job.expires_at * 1000),
-            "run": job.run,
-            "attempt": job.attempt,
-            "model": job.model.model_dump(),
-            "features": job.features,
+            **job_view(job, base_url=self.base_url),
             "progress": self._progress(job).model_dump(),
-            "error": job.failure.model_dump() if job.failure else None,
-            "metrics": job.metrics.model_dump(exclude_none=True),
-            "links": {
-                "self": f"{self.base_url}/jobs/{job.id}",
-                "cancel": f"{self.base_url}/jobs/{job.id}/cancel",
-                "retry": f"{self.base_url}/jobs/{job.id}/retry",
-            },
+            "webhook": webhook_view(job, self._delivery(job)),
         }
         return {name: value for name, value in {**shown, **self._result(job)}.items() if value is not None}
+
+    def list_deliveries(self, client_id: str, job_id: str) -> dict[str, Any]:
+        """What was announced of the job's runs, the oldest first, and what became of it.
+
+        Raises:
+            NotFound, Gone, Transient: as `get`.
+        """
+        job = self.get(client_id, job_id)
+        return {"deliveries": [delivery_view(delivery) for delivery in self.deliveries.of_job(job.id)]}
+
+    def redeliver(self, client_id: str, job_id: str) -> dict[str, Any]:
+        """Deliver the job's last announcement again, under its own id and from the schedule's beginning.
+
+        Raises:
+            Conflict: when there is none, or an attempt is being made.
+            NotFound, Gone, Transient: as `get`.
+        """
+        job = self.get(client_id, job_id)
+        found = self.deliveries.of_job(job.id)
+        if not found:
+            raise Conflict("Nothing was announced yet" if job.webhook else "The job has no webhook")
+        again = self.deliveries.redeliver(found[-1], now=self.now())
+        if again is None:
+            raise Conflict("An attempt is being made at this moment")
+        self._send(again)
+        return delivery_view(again)
+
+    def _send(self, delivery: Delivery) -> None:
+        try:
+            self.webhooks.send(delivery.message, client_id=delivery.client)
+        except Transient as error:
+            logger.warning("A delivery waits for the janitor", delivery=delivery.name, reason=str(error))
+
+    def _delivery(self, job: Job) -> Delivery | None:
+        if not job.is_terminal or not job.announces(job.status):
+            return None
+        return self.deliveries.get(job.id, announced_part(job.run, job.status))
+
+    def _webhook(self, client_id: str, request: AnalyzeRequest) -> Webhook | None:
+        """Where to announce the job's end: what the request says, else what is the client's default."""
+        if request.webhook is None:
+            client = self.clients.get(client_id)
+            return Webhook(url=client.webhook_url) if client and client.webhook_url else None
+        try:
+            webhook_target(request.webhook.url, allow_loopback=self.allow_loopback_webhooks)
+        except UrlRefused as error:
+            raise _invalid("#/webhook/url", str(error)) from None
+        return Webhook(url=request.webhook.url, events=frozenset(request.webhook.events))
 
     def _progress(self, job: Job) -> Progress:
         split = None if job.is_terminal else self.jobs.progress(job)
@@ -250,6 +327,7 @@ class JobService:
             model=self.model,
             characters=characters,
             upload=upload,
+            webhook=self._webhook(client_id, request),
             created_at=now,
             queued_at=now,
             deadline=now + DEADLINE_MS,
@@ -274,11 +352,3 @@ def _invalid(pointer: str, detail: str) -> InvalidRequest:
 
 def _upload_key(client_id: str, upload_id: str) -> str:
     return f"uploads/{client_id}/{upload_id}"
-
-
-def _time(milliseconds: int | None) -> str | None:
-    """RFC 3339 in UTC, to the millisecond."""
-    if milliseconds is None:
-        return None
-    instant = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")

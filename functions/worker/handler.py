@@ -49,7 +49,12 @@ def _lanes() -> dict[str, Lane]:
 @cache
 def _worker() -> Worker:
     settings = _settings()
-    return Worker(JobStore(settings.jobs_table, Blobs(settings.bucket)), Lane(settings.solo_queue_url), _load)
+    return Worker(
+        JobStore(settings.jobs_table, Blobs(settings.bucket)),
+        Lane(settings.solo_queue_url),
+        _load,
+        webhooks=Lane(settings.webhooks_queue_url),
+    )
 
 
 @cache

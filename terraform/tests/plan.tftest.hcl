@@ -247,7 +247,7 @@ run "api" {
     condition = toset(keys(aws_apigatewayv2_route.route)) == toset([
       "POST /oauth/token", "GET /.well-known/jwks.json", "GET /.well-known/oauth-authorization-server",
       "POST /analyze", "POST /uploads", "GET /jobs/{id}", "DELETE /jobs/{id}", "POST /jobs/{id}/cancel",
-      "POST /jobs/{id}/retry", "$default",
+      "POST /jobs/{id}/retry", "GET /jobs/{id}/deliveries", "POST /jobs/{id}/deliveries", "$default",
     ])
     error_message = "The routes must be those of docs/api.md, and $default."
   }

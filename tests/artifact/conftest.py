@@ -79,6 +79,7 @@ def variables(manifest: Manifest, public_keys: str) -> dict[str, dict[str, str]]
     """Each function's settings, as Terraform writes them."""
     public = {"PUBLIC_URL": "https://api.example", "PUBLIC_KEYS": public_keys, "JOBS_TABLE": "jobs"}
     lanes = {"BUCKET": "bucket", "JOBS_QUEUE_URL": f"{QUEUES}/jobs", "SOLO_QUEUE_URL": f"{QUEUES}/solo"}
+    lanes["WEBHOOKS_QUEUE_URL"] = f"{QUEUES}/webhooks"
     model = {"MODEL_NAME": manifest.model.name, "MODEL_VERSION": manifest.model.version}
     return {
         "auth": {
@@ -91,7 +92,15 @@ def variables(manifest: Manifest, public_keys: str) -> dict[str, dict[str, str]]
             "WARM_UP_ENVIRONMENTS": "1",
             "WARM_UP_COOLDOWN_SECONDS": "120",
         },
-        "submit": {**public, **lanes, **model},
+        "submit": {**public, **lanes, **model, "CLIENTS_TABLE": "clients", "ALLOW_LOOPBACK_WEBHOOKS": "false"},
+        "webhook": {
+            "PUBLIC_URL": "https://api.example",
+            "JOBS_TABLE": "jobs",
+            "CLIENTS_TABLE": "clients",
+            "WEBHOOKS_QUEUE_URL": f"{QUEUES}/webhooks",
+            "WEBHOOK_DELAYS_SECONDS": "[0, 5, 300, 1800, 7200, 18000, 36000, 36000]",
+            "ALLOW_LOOPBACK_WEBHOOKS": "false",
+        },
         "worker": {
             "JOBS_TABLE": "jobs",
             **lanes,
@@ -106,6 +115,7 @@ def variables(manifest: Manifest, public_keys: str) -> dict[str, dict[str, str]]
             **lanes,
             "JOBS_DEAD_LETTER_QUEUE_URL": f"{QUEUES}/jobs-dead-letter",
             "SOLO_DEAD_LETTER_QUEUE_URL": f"{QUEUES}/solo-dead-letter",
+            "WEBHOOKS_DEAD_LETTER_QUEUE_URL": f"{QUEUES}/webhooks-dead-letter",
         },
     }
 

@@ -24,6 +24,7 @@ from local.stack import Stack
 from local.steps import Steps
 
 FOLDER = ROOT / ".samovar" / "e2e"
+VARIABLES = {"webhook_delays_seconds": [0, 1, 1, 1, 1, 1, 1, 1]}  # a day in a few seconds
 SETUP_SECONDS = 600  # the first test waits for the cloud
 
 _BEGAN = pytest.StashKey[int]()
@@ -45,7 +46,7 @@ def stack(pytestconfig: pytest.Config) -> Iterator[Stack]:
     with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         sys.stdout.write("\n")
         with Steps(Console(file=sys.stdout, highlight=False)) as steps:
-            up = cloud.up(FOLDER, steps=steps, port=None)
+            up = cloud.up(FOLDER, steps=steps, port=None, variables=VARIABLES)
     yield up
     if not kept:
         cloud.down(FOLDER)

@@ -44,6 +44,8 @@ def api(aws_services: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Simpl
         "BUCKET": "bucket",
         "JOBS_QUEUE_URL": aws_services.jobs_queue_url,
         "SOLO_QUEUE_URL": aws_services.solo_queue_url,
+        "WEBHOOKS_QUEUE_URL": aws_services.webhooks_queue_url,
+        "ALLOW_LOOPBACK_WEBHOOKS": "false",
         "MODEL_NAME": "en_core_web_sm",
         "MODEL_VERSION": "3.8.0",
     }

@@ -37,7 +37,8 @@ class Bench:
         self.postponed: dict[str, int] = {}
         self.loaded = loaded
         self.solo = MemoryLane()
-        self.worker = Worker(self.jobs, self.solo, self.load)
+        self.webhooks = MemoryLane()
+        self.worker = Worker(self.jobs, self.solo, self.load, webhooks=self.webhooks)
 
     def load(self) -> tuple[Pipeline, int]:
         return self.loaded, 0
@@ -308,7 +309,9 @@ def test_heartbeat_extends_the_lease(bench: Bench, monkeypatch: pytest.MonkeyPat
     leases = []
     extend = bench.jobs.extend
     monkeypatch.setattr(bench.jobs, "extend", lambda job, *, now: leases.append(now) or extend(job, now=now))
-    worker = Worker(bench.jobs, bench.solo, lambda: (time.sleep(0.5), bench.load())[1], beat_seconds=0.1)
+    worker = Worker(
+        bench.jobs, bench.solo, lambda: (time.sleep(0.5), bench.load())[1], webhooks=bench.webhooks, beat_seconds=0.1
+    )
     job = bench.add("Ada.")
     assert worker.run([bench.received(job)]) == []
     assert len(leases) >= 3
@@ -324,7 +327,7 @@ def test_canceled_job_is_not_run_on(bench: Bench) -> None:
         time.sleep(0.5)
         return bench.load()
 
-    worker = Worker(bench.jobs, bench.solo, load, beat_seconds=0.1)
+    worker = Worker(bench.jobs, bench.solo, load, webhooks=bench.webhooks, beat_seconds=0.1)
     assert worker.run([bench.received(job)]) == []
     assert bench.jobs.results == {}
 
