@@ -12,6 +12,7 @@ NAMES = {
     "model": "a model of 220 MB from an empty folder to its first result, against the naive way",
     "planner": "a million jobs under six strategies, time and memory",
     "replay": "cold starts of ten minutes on a local cloud of its own, against the planner's",
+    "webhooks": "from a job's end to its webhook's arrival, and beside dead receivers",
     "cloud": "a warm job, big texts and many jobs on a local cloud of its own",
 }
 

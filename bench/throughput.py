@@ -84,7 +84,7 @@ def model_path() -> Path:
 def _batch_of(loaded: Pipeline, batch: list[str], features: tuple[Feature, ...]) -> Callable[[], None]:
     """A function that submits `batch` as jobs to an empty store, and runs them; only the run is timed."""
     store = MemoryJobs()
-    worker = Worker(store, MemoryLane(), lambda: (loaded, 0), paces=MemoryPaces())
+    worker = Worker(store, MemoryLane(), lambda: (loaded, 0), paces=MemoryPaces(), webhooks=MemoryLane())
     jobs = [_job(f"j{number}", text, features) for number, text in enumerate(batch)]
     payloads = [json.dumps({"documents": [{"id": None, "text": text}]}).encode() for text in batch]
     received = [Received(job.id, Message(job=job.id, run=1), _never) for job in jobs]

@@ -13,13 +13,17 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
+from functions.webhook.signing import new_secret
 from local.emulator import ROOT
 from local.errors import Problem
 from local.stack import Stack
 from local.steps import run
 from local.terraform import environment, require_terraform
 from shared import aws
-from shared.clients import new_client
+from shared.clients import ClientTable, new_client
+from shared.clock import now_ms
+from shared.errors import Transient
+from shared.vault import Vault
 
 SCOPE = "jobs:read jobs:write"
 SCOPES = frozenset(SCOPE.split())
@@ -36,6 +40,15 @@ def register(dynamodb: Any, table: str, *, name: str, scope: str) -> tuple[str, 
     return client.client_id, secret
 
 
+def give_webhook_secret(dynamodb: Any, kms: Any, *, table: str, key: str, client_id: str) -> str:
+    """Sign the client's webhooks with a new secret, which is returned; a former one goes on beside it for 24 hours."""
+    secret = new_secret()
+    sealed = Vault(key, kms=kms).seal(client_id, secret)
+    if not ClientTable(table, dynamodb=dynamodb).rotate_webhook_secret(client_id, sealed, now=now_ms()):
+        raise Problem(f"There is no client {client_id}.")
+    return secret
+
+
 def exists(dynamodb: Any, table: str, client_id: str) -> bool:
     """Whether the table holds the client."""
     return "Item" in dynamodb.get_item(TableName=table, Key=aws.to_item({"client_id": client_id}))
@@ -46,22 +59,25 @@ def _create(*, name: str, scope: str, folder: Path | None) -> None:
         raise Problem("A client needs a name: make client NAME=…")
     if not scope.split() or not SCOPES.issuperset(scope.split()):
         raise Problem(f"The scope may hold {' and '.join(sorted(SCOPES))}.")
-    dynamodb, table = _table(folder)
+    dynamodb, kms, outputs = _services(folder)
+    table, key = outputs["clients_table"], outputs["webhook_secrets_key_arn"]
     try:
         client_id, secret = register(dynamodb, table, name=name, scope=" ".join(scope.split()))
-    except (BotoCoreError, ClientError) as error:
+        webhook_secret = give_webhook_secret(dynamodb, kms, table=table, key=key, client_id=client_id)
+    except (BotoCoreError, ClientError, Transient) as error:
         raise Problem(f"AWS does not take the client: {error}") from error
-    print(f"client_id      {client_id}\nclient_secret  {secret}")
-    print("The secret is shown this once; what is kept is its hash.", file=sys.stderr)
+    print(f"client_id       {client_id}\nclient_secret   {secret}\nwebhook_secret  {webhook_secret}")
+    print("The secrets are shown this once; kept are a hash, and what only webhooks can open.", file=sys.stderr)
 
 
-def _table(folder: Path | None) -> tuple[Any, str]:
-    """DynamoDB and the name of the table of clients: of the local cloud in `folder`, or of the deployment."""
+def _services(folder: Path | None) -> tuple[Any, Any, dict[str, Any]]:
+    """DynamoDB, KMS and the outputs: of the local cloud in `folder`, or of the deployment."""
     if folder:
         stack = Stack.load(folder)
-        return stack.client("dynamodb"), stack.outputs["clients_table"]
+        return stack.client("dynamodb"), stack.client("kms"), stack.outputs
     outputs = _deployment()
-    return boto3.client("dynamodb", region_name=outputs["region"]), outputs["clients_table"]
+    region = outputs["region"]
+    return boto3.client("dynamodb", region_name=region), boto3.client("kms", region_name=region), outputs
 
 
 def _deployment() -> dict[str, Any]:

@@ -13,7 +13,7 @@ import json
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -34,8 +34,16 @@ API_ID = "samovar"  # pinned by a tag, so that the API's URL is known before it 
 FIRST_CLIENT = "local"
 
 
-def up(folder: Path, *, steps: Steps, port: int | None = emulator.DEFAULT_PORT) -> Stack:
+def up(
+    folder: Path,
+    *,
+    steps: Steps,
+    port: int | None = emulator.DEFAULT_PORT,
+    variables: Mapping[str, Any] | None = None,
+) -> Stack:
     """Bring the local cloud in `folder` up to date with the sources, starting it if it is not up.
+
+    `variables` are Terraform's, besides those that make it a local cloud.
 
     Raises:
         Problem, PackagingError, TerraformMissing: when that is not possible.
@@ -45,8 +53,8 @@ def up(folder: Path, *, steps: Steps, port: int | None = emulator.DEFAULT_PORT) 
     with _alone(folder, steps):
         before = _usable(folder, steps)
         if before is None:
-            return _start(folder, steps=steps, port=port)
-        return _update(folder, before, steps=steps)
+            return _start(folder, steps=steps, port=port, variables=variables or {})
+        return _update(folder, before, steps=steps, variables=variables or {})
 
 
 def _usable(folder: Path, steps: Steps) -> Stack | None:
@@ -60,16 +68,16 @@ def _usable(folder: Path, steps: Steps) -> Stack | None:
     return None
 
 
-def _start(folder: Path, *, steps: Steps, port: int | None) -> Stack:
+def _start(folder: Path, *, steps: Steps, port: int | None, variables: Mapping[str, Any]) -> Stack:
     """From nothing. What is left by an attempt that failed could not be trusted: it is removed."""
-    sources = _sources()  # before it is used: what changes meanwhile is applied the next time
+    sources = _sources(variables)  # before it is used: what changes meanwhile is applied the next time
     try:
         with ThreadPoolExecutor() as pool:
             building = pool.submit(_build, steps)
             preparing = pool.submit(_prepare, folder, steps)
             starting = pool.submit(_start_emulator, folder, port, steps)
             manifest, working, running = building.result(), preparing.result(), starting.result()
-        outputs = _apply(folder, working, running, manifest, steps=steps)
+        outputs = _apply(folder, working, running, manifest, variables, steps=steps)
         stack = _stack(running, outputs, made_of=_made_of(sources, manifest))
         stack.write(folder)
     except BaseException:
@@ -78,15 +86,15 @@ def _start(folder: Path, *, steps: Steps, port: int | None) -> Stack:
     return stack
 
 
-def _update(folder: Path, before: Stack, *, steps: Steps) -> Stack:
-    sources = _sources()
+def _update(folder: Path, before: Stack, *, steps: Steps, variables: Mapping[str, Any]) -> Stack:
+    sources = _sources(variables)
     manifest = _build(steps)
     running, made_of = emulator.find(folder), _made_of(sources, manifest)
     if running is None or before.made_of == made_of:
         return before
     working = _prepare(folder, steps)
     try:
-        outputs = _apply(folder, working, running, manifest, steps=steps)
+        outputs = _apply(folder, working, running, manifest, variables, steps=steps)
     except Problem:
         raise  # Terraform ended by itself: its state says what there is
     except BaseException:
@@ -119,8 +127,10 @@ def _start_emulator(folder: Path, port: int | None, steps: Steps) -> Emulator:
         return emulator.start(folder, port=port)
 
 
-def _apply(folder: Path, working: Path, running: Emulator, manifest: Manifest, *, steps: Steps) -> dict[str, Any]:
-    variables = {
+def _apply(
+    folder: Path, working: Path, running: Emulator, manifest: Manifest, variables: Mapping[str, Any], *, steps: Steps
+) -> dict[str, Any]:
+    given = {
         "environment": "local",
         "artifacts": str(ARTIFACTS),
         "runtime": manifest.runtime,
@@ -128,23 +138,28 @@ def _apply(folder: Path, working: Path, running: Emulator, manifest: Manifest, *
         "public_url": _api_url(running),
         "tags": {"ms-custom-id": API_ID},
         "limits": _LIMITS,
+        "allow_loopback_webhooks": True,
+        **variables,
     }
     with steps.step("Applying Terraform") as step:
-        return apply.apply(folder, working, url=running.url, variables=variables, report=step.say)
+        return apply.apply(folder, working, url=running.url, variables=given, report=step.say)
 
 
 def _stack(running: Emulator, outputs: dict[str, Any], *, made_of: str, before: Stack | None = None) -> Stack:
     dynamodb, table = aws_client("dynamodb", url=running.url), outputs["clients_table"]
     if before and clients.exists(dynamodb, table, before.client_id):
-        client_id, secret = before.client_id, before.client_secret
+        client_id, secret, webhook_secret = before.client_id, before.client_secret, before.webhook_secret
     else:
         client_id, secret = clients.register(dynamodb, table, name=FIRST_CLIENT, scope=clients.SCOPE)
+        kms, key = aws_client("kms", url=running.url), outputs["webhook_secrets_key_arn"]
+        webhook_secret = clients.give_webhook_secret(dynamodb, kms, table=table, key=key, client_id=client_id)
     return Stack(
         api_url=_api_url(running),
         aws_endpoint_url=running.url,
         region=emulator.REGION,
         client_id=client_id,
         client_secret=secret,
+        webhook_secret=webhook_secret,
         outputs=outputs,
         pid=running.pid,
         port=running.port,
@@ -162,11 +177,12 @@ def _made_of(sources: str, manifest: Manifest) -> str:
     return hashlib.sha256((sources + manifest.model_dump_json()).encode()).hexdigest()
 
 
-def _sources() -> str:
-    """Terraform's sources, as one text."""
+def _sources(variables: Mapping[str, Any]) -> str:
+    """Terraform's sources and the variables it is given, as one text."""
     paths = (path.relative_to(ROOT) for path in (ROOT / "terraform").rglob("*"))
     used = sorted(path for path in paths if path.suffix == ".tf" and ".terraform" not in path.parts)
-    return json.dumps([[str(path), (ROOT / path).read_text(encoding="utf-8")] for path in used])
+    contents = [[str(path), (ROOT / path).read_text(encoding="utf-8")] for path in used]
+    return json.dumps([contents, variables])
 
 
 def down(folder: Path) -> None:

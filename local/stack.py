@@ -26,6 +26,7 @@ class Stack(BaseModel):
     region: str
     client_id: str
     client_secret: str = Field(repr=False)
+    webhook_secret: str = Field(repr=False)  # what signs the first client's webhooks
     outputs: dict[str, Any]
     pid: int
     port: int

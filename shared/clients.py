@@ -19,6 +19,7 @@ from shared.models import Limits, Record
 
 SECRETS_LIMIT = 2
 EXPECTED_PARALLELISM_LIMIT = 100  # environments that a token of one client may warm
+ROTATION_MS = 24 * 3600 * 1000  # how long deliveries are signed with the former secret, too
 
 
 class Secret(Record):
@@ -26,6 +27,14 @@ class Secret(Record):
 
     sha256: str
     created_at: int
+
+
+class WebhookSecret(Record):
+    """A secret that signs a client's webhooks, sealed by `shared.vault`; the former one ends at `ends_at` (ms)."""
+
+    sealed: str
+    created_at: int
+    ends_at: int | None = None
 
 
 class Client(Record):
@@ -43,6 +52,14 @@ class Client(Record):
     def limited(self, defaults: Limits) -> Limits:
         """The client's own limits, over the deployment's."""
         return Limits.model_validate({**defaults.model_dump(), **self.limits})
+
+    webhook_url: str | None = None  # where the ends of jobs are announced to whose request does not say
+    webhook_secrets: tuple[WebhookSecret, ...] = Field(default=(), max_length=SECRETS_LIMIT)
+
+    def sealed_webhook_secrets(self, *, now: int) -> list[str]:
+        """What signs a delivery at `now` (ms): the newest secret, first, and the former one while it is replaced."""
+        lasting = [slot for slot in self.webhook_secrets if slot.ends_at is None or slot.ends_at > now]
+        return [slot.sealed for slot in sorted(lasting, key=lambda slot: slot.created_at, reverse=True)]
 
     @property
     def scopes(self) -> frozenset[str]:
@@ -62,6 +79,15 @@ def new_client(*, name: str, scope: str) -> tuple[Client, str]:
         created_at=now,
     )
     return client, secret
+
+
+def rotated(secrets_: tuple[WebhookSecret, ...], sealed: str, *, now: int) -> tuple[WebhookSecret, ...]:
+    """The signing secrets once `sealed` is the new one, at `now` (ms): the newest of the others goes on for a day."""
+    new = WebhookSecret(sealed=sealed, created_at=now)
+    if not secrets_:
+        return (new,)
+    former = max(secrets_, key=lambda slot: slot.created_at)
+    return (new, former.model_copy(update={"ends_at": now + ROTATION_MS}))
 
 
 def _digest(secret: str) -> str:
@@ -85,9 +111,10 @@ def secret_matches(client: Client | None, secret: str) -> bool:
 class ClientTable:
     """The table of clients."""
 
-    def __init__(self, table: str) -> None:
-        """Of the DynamoDB table `table`; the AWS client is built at first use."""
+    def __init__(self, table: str, *, dynamodb: Any = None) -> None:
+        """Of the DynamoDB table `table`; `dynamodb` in place of an AWS client that is built at first use."""
         self._table = table
+        self._given = dynamodb
 
     def get(self, client_id: str) -> Client | None:
         """The client, read consistently, so that a revocation counts at once.
@@ -102,11 +129,60 @@ class ClientTable:
 
     def put(self, client: Client) -> None:
         """Register `client`; an id is never given twice."""
-        item = aws.to_item(client.model_dump(mode="json"))
+        item = aws.to_item(client.model_dump(mode="json", exclude_none=True))
         condition = aws.expression({}, ConditionExpression="attribute_not_exists(#client_id)")
         with aws.translated("Registering the client"):
             self._dynamodb.put_item(TableName=self._table, Item=item, **condition)
 
+    def rotate_webhook_secret(self, client_id: str, sealed: str, *, now: int) -> bool:
+        """Sign webhooks with the secret in `sealed` from `now` (ms) on; False when there is no such client.
+
+        The one it replaces goes on signing beside it for 24 hours.
+
+        Raises:
+            aws.ConditionFailed: when somebody else rotates at the same time.
+            Transient: when DynamoDB is busy or away.
+        """
+        client = self.get(client_id)
+        if client is None:
+            return False
+        kept = [slot.model_dump(exclude_none=True) for slot in client.webhook_secrets]
+        slots = rotated(client.webhook_secrets, sealed, now=now)
+        unchanged = (
+            "#webhook_secrets = :kept"
+            if kept
+            else ("(attribute_not_exists(#webhook_secrets) OR #webhook_secrets = :kept)")
+        )
+        self._update(
+            client_id,
+            {"slots": [slot.model_dump(exclude_none=True) for slot in slots], "kept": kept},
+            UpdateExpression="SET #webhook_secrets = :slots",
+            ConditionExpression=f"attribute_exists(#client_id) AND {unchanged}",
+        )
+        return True
+
+    def set_webhook_url(self, client_id: str, url: str | None) -> bool:
+        """Announce the ends of the client's jobs to `url` unless a request says otherwise; False without such a client.
+
+        Whoever calls has the URL checked by `shared.addresses`.
+
+        Raises:
+            Transient: when DynamoDB is busy or away.
+        """
+        change = "SET #webhook_url = :url" if url is not None else "REMOVE #webhook_url"
+        try:
+            self._update(
+                client_id, {"url": url}, UpdateExpression=change, ConditionExpression="attribute_exists(#client_id)"
+            )
+        except aws.ConditionFailed:
+            return False
+        return True
+
+    def _update(self, client_id: str, values: dict[str, Any], **expressions: str) -> None:
+        key = aws.to_item({"client_id": client_id})
+        with aws.translated("Changing the client"):
+            self._dynamodb.update_item(TableName=self._table, Key=key, **aws.expression(values, **expressions))
+
     @cached_property
     def _dynamodb(self) -> Any:
-        return aws.client("dynamodb", read_timeout=3)
+        return self._given or aws.client("dynamodb", read_timeout=3)

@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    TypeAdapter,
     field_validator,
     model_validator,
 )
@@ -27,10 +28,17 @@ FEATURES_LIMIT = 16  # repeated ones are no error
 DEFAULT_FEATURES: tuple[Feature, ...] = ("ents", "sents")
 
 Status = Literal["queued", "running", "succeeded", "failed", "canceled", "expired"]
+_STATUS: TypeAdapter[Status] = TypeAdapter(Status)
 TERMINAL: frozenset[Status] = frozenset({"succeeded", "failed", "canceled", "expired"})
+
+Event = Literal["job.succeeded", "job.failed", "job.canceled", "job.expired"]
+EVENTS: tuple[Event, ...] = get_args(Event)
+EVENTS_LIMIT = 16  # repeated ones are no error
+DeliveryState = Literal["pending", "delivered", "failed", "disabled"]
 
 SOLO_CHARACTERS = 50_000  # a job above this is split into shards
 DOCUMENTS_LIMIT = 1_000
+DELIVERY_PREFIX = "delivery#"
 UPLOAD_ID = r"^[A-Za-z0-9_-]{22}$"
 UPLOAD_BYTES_LIMIT = 20_000_000
 UPLOAD_DOCUMENTS_LIMIT = 20_000
@@ -89,6 +97,13 @@ Metadata = Annotated[
 ]
 
 
+class WebhookRequest(Strict):
+    """Where the end of a job is announced to, and which ends; who submits it checks the URL."""
+
+    url: str
+    events: Annotated[tuple[Event, ...], Field(fail_fast=True, min_length=1, max_length=EVENTS_LIMIT)] = EVENTS
+
+
 class AnalyzeRequest(Strict):
     """The body of `POST /analyze`: `text`, `documents` or an upload, and what to find in it."""
 
@@ -102,6 +117,7 @@ class AnalyzeRequest(Strict):
     )
     metadata: Metadata = Field(default_factory=dict)
     result_ttl_seconds: Annotated[int, Field(strict=True, ge=60, le=RESULT_TTL_SECONDS)] = RESULT_TTL_SECONDS
+    webhook: WebhookRequest | None = None
 
     @field_validator("features")
     @classmethod
@@ -229,6 +245,13 @@ class DueItem(Record):
     due_at: int
 
 
+class Webhook(Record):
+    """Where the ends of a job's runs are announced to, and which of them."""
+
+    url: str
+    events: frozenset[Event] = frozenset(EVENTS)
+
+
 class Job(Record):
     """The item `part = job`: small, because an update costs the whole item."""
 
@@ -256,6 +279,7 @@ class Job(Record):
     deleted_at: int | None = None
     input_key: str | None = None
     upload: Upload | None = None
+    webhook: Webhook | None = None
     result_part: str | None = None
     result_key: str | None = None
     progress: Progress = Progress()
@@ -283,6 +307,15 @@ class Job(Record):
         """Whether nothing more will happen in this run."""
         return self.status in TERMINAL
 
+    def announces(self, status: Status) -> bool:
+        """Whether an end as `status` is to be announced."""
+        return self.webhook is not None and f"job.{status}" in self.webhook.events
+
+    @property
+    def is_unannounced(self) -> bool:
+        """Whether its run has ended and nobody has made the announcement yet: an ended job is due for nothing else."""
+        return self.is_terminal and self.due_at is not None and self.announces(self.status)
+
 
 class Message(Record):
     """What a lane carries: a hint to look at a run of a job. It may be lost, doubled or late without harm."""
@@ -292,6 +325,85 @@ class Message(Record):
     job: str
     run: int = Field(ge=1)
     shard: int | None = Field(default=None, ge=0)
+
+
+def announced_part(run: int, status: Status) -> str:
+    """The sort key of the delivery of a run's end."""
+    return f"{DELIVERY_PREFIX}{run}.{status}"
+
+
+class WebhookMessage(Record):
+    """What the queue `webhooks` carries: a hint to announce the end of a run, or to attempt it again.
+
+    `attempt` is how many attempts were made before, so that of two copies one makes the next.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    job: str
+    run: int = Field(ge=1)
+    status: Status
+    attempt: int = Field(default=0, ge=0)
+
+    @property
+    def part(self) -> str:
+        """The sort key of the delivery."""
+        return announced_part(self.run, self.status)
+
+
+class DeliveryAttempt(Record):
+    """One attempt of a delivery: when it began (ms), and the answer's `status` or the `error` that took its place."""
+
+    at: int
+    status: int | None = None
+    error: str | None = None
+    latency_ms: int
+    excerpt: str = ""
+
+
+class Delivery(Record):
+    """The item `part = delivery#<run>.<status>`: one announcement on its way, with all that is needed to make it.
+
+    It outlives the job's next run and its deletion, so the text that is sent is its own. The client is not named
+    `client_id`: the index of a client's jobs would hold it.
+    """
+
+    id: str
+    part: str
+    client: str
+    url: str
+    body: bytes
+    state: DeliveryState = "pending"
+    created_at: int
+    made: int = 0  # attempts in all
+    since: int = 0  # attempts made before this passage through the schedule
+    attempts: tuple[DeliveryAttempt, ...] = ()  # the last ones
+    next_at: int | None = None  # when the next attempt is wanted, while one is
+    lease: int | None = None
+    owner: str | None = None
+    due_at: int | None = None
+    due_slot: int | None = None
+    expires_at: int
+
+    @property
+    def name(self) -> str:
+        """The value of the header `webhook-id`: one for each end of a run, whoever announces it and how often."""
+        return f"{self.id}.{self.part.removeprefix(DELIVERY_PREFIX)}"
+
+    @property
+    def run(self) -> int:
+        """The run that ended."""
+        return int(self.part.removeprefix(DELIVERY_PREFIX).partition(".")[0])
+
+    @property
+    def status(self) -> Status:
+        """What the run ended as."""
+        return _STATUS.validate_python(self.part.rpartition(".")[2])
+
+    @property
+    def message(self) -> WebhookMessage:
+        """What asks for the next attempt."""
+        return WebhookMessage(job=self.id, run=self.run, status=self.status, attempt=self.made)
 
 
 class WarmUp(Record):

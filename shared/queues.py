@@ -1,4 +1,4 @@
-"""The lanes that feed the worker."""
+"""The lanes that feed the worker, and the queue of webhooks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from shared import aws
 from shared.errors import Transient
-from shared.models import Message
+from shared.models import Message, WebhookMessage
 
 _BATCH_LIMIT = 10  # messages of one request
 _VISIBLE = "ApproximateNumberOfMessages"
@@ -22,7 +22,7 @@ class Lane:
         """Of the queue at `url`; the AWS client is built at first use."""
         self._url = url
 
-    def send(self, message: Message, *, client_id: str, delay_seconds: int = 0) -> None:
+    def send(self, message: Message | WebhookMessage, *, client_id: str, delay_seconds: int = 0) -> None:
         """Queue `message`, in its client's own group, so that no client's flood starves another (fair queues).
 
         Raises:
@@ -121,5 +121,5 @@ class DeadLetterQueue:
         return aws.client("sqs")
 
 
-def _body(message: Message) -> str:
+def _body(message: Message | WebhookMessage) -> str:
     return message.model_dump_json(exclude_defaults=True)

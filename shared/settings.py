@@ -30,6 +30,7 @@ class Settings(BaseModel):
         return cls.model_validate({name: environment[key] for name, key in names.items() if key in environment})
 
 
+_Delays = TypeAdapter(Json[tuple[float, ...]])
 _Keys = TypeAdapter(Json[dict[str, Base64Bytes]])
 
 
@@ -68,6 +69,8 @@ class SubmitSettings(PublicSettings):
     clients_table: str
     limits: Json[Limits]
     worker_version: str
+    webhooks_queue_url: str
+    allow_loopback_webhooks: bool
     model_name: str
     model_version: str
 
@@ -79,11 +82,28 @@ class WorkerSettings(Settings):
     bucket: str
     jobs_queue_url: str
     solo_queue_url: str
+    webhooks_queue_url: str
     model_name: str
     model_version: str
     model_key: str
     model_sha256: str = Field(pattern="^[0-9a-f]{64}$")
     model_size: int = Field(gt=0)
+
+
+class WebhookSettings(Settings):
+    """Function `webhook`."""
+
+    public_url: str
+    jobs_table: str
+    clients_table: str
+    webhooks_queue_url: str
+    webhook_delays_seconds: tuple[float, ...]
+    allow_loopback_webhooks: bool
+
+    @field_validator("webhook_delays_seconds", mode="before")
+    @classmethod
+    def _decode(cls, value: str) -> tuple[float, ...]:
+        return _Delays.validate_python(value)
 
 
 class JanitorSettings(Settings):
@@ -95,5 +115,7 @@ class JanitorSettings(Settings):
     solo_queue_url: str
     worker_alias_arn: str
     worker_version: str
+    webhooks_queue_url: str
     jobs_dead_letter_queue_url: str
     solo_dead_letter_queue_url: str
+    webhooks_dead_letter_queue_url: str

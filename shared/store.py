@@ -18,7 +18,19 @@ from pydantic import BaseModel
 from shared import aws
 from shared.blobs import Blobs
 from shared.errors import InputMissing, JobError, Transient
-from shared.models import TERMINAL, DueItem, Failure, IdempotencyKey, Job, Message, Metrics, Progress, Split, Status
+from shared.models import (
+    DELIVERY_PREFIX,
+    TERMINAL,
+    DueItem,
+    Failure,
+    IdempotencyKey,
+    Job,
+    Message,
+    Metrics,
+    Progress,
+    Split,
+    Status,
+)
 
 DETAIL_LIMIT = 1_000  # characters of a failure's detail
 INLINE_LIMIT = 32 * 1024  # bytes, compressed
@@ -331,7 +343,7 @@ class JobStore:
         pointer = self._put_result(job, result, now=now)
         total = job.shards or job.progress.total
         changes = {**pointer, "metrics": metrics, "progress": Progress(done=total, total=total)}
-        return self._leave(job, *_ending("succeeded", changes, now=now))
+        return self._leave(job, *_ending(job, "succeeded", changes, now=now))
 
     def _put_result(self, job: Job, result: bytes | IO[bytes], *, now: int) -> dict[str, str]:
         name = f"{job.run}.{job.attempt}"
@@ -350,7 +362,7 @@ class JobStore:
         Raises:
             Transient: when nobody knows; the job stays claimed until its lease ends.
         """
-        return self._leave(job, *_ending("failed", {"failure": _failure(error), "metrics": metrics}, now=now))
+        return self._leave(job, *_ending(job, "failed", {"failure": _failure(error), "metrics": metrics}, now=now))
 
     # What clients do
 
@@ -360,7 +372,7 @@ class JobStore:
         Raises:
             Transient: when nobody knows.
         """
-        change, values = _ending("canceled", {}, now=now)
+        change, values = _ending(job, "canceled", {}, now=now)
         condition = "#run = :my_run AND (#status = :queued OR #status = :still)"
         mine = {"my_run": job.run, "queued": "queued", "still": "running"}
         return self._try(
@@ -369,6 +381,8 @@ class JobStore:
 
     def retry(self, job: Job, *, now: int) -> Job | None:
         """Begin the next run of a job that did not succeed; None when it is open, has succeeded or is deleted.
+
+        None, too, while the end of its run is not announced: the announcement tells what the next run overwrites.
 
         Raises:
             Transient: when nobody knows.
@@ -384,7 +398,7 @@ class JobStore:
             {**values, **unsuccessful},
             UpdateExpression=f"SET {assignments} REMOVE #completed_at, #started_at, #failure, #shards",
             ConditionExpression="#run = :my_run AND #status IN (:failed, :canceled, :expired) "
-            "AND attribute_not_exists(#deleted_at)",
+            "AND attribute_not_exists(#deleted_at) AND attribute_not_exists(#due_at)",
         )
         try:
             return Job.model_validate(self._update(job.id, update))
@@ -396,6 +410,8 @@ class JobStore:
 
     def delete(self, job: Job, *, now: int) -> None:
         """Leave a tombstone and purge the rest. May be called again, as after a death in between.
+
+        What is still to be announced stays due, and deliveries go on: each holds all that it needs.
 
         Raises:
             Transient: when something may be left; the same call deletes the rest.
@@ -415,7 +431,7 @@ class JobStore:
         update = aws.expression(
             {"now": now, **{status: status for status in TERMINAL}},
             UpdateExpression="SET #deleted_at = if_not_exists(#deleted_at, :now) "
-            "REMOVE #due_at, #due_slot, #result_part, #result_key, #input_key, #failure, #metrics",
+            "REMOVE #result_part, #result_key, #input_key, #failure, #metrics",
             ConditionExpression="#status IN (:succeeded, :failed, :canceled, :expired)",
         )
         try:
@@ -429,7 +445,7 @@ class JobStore:
         with aws.translated(f"Listing job {job_id}"):
             pages = self._dynamodb.get_paginator("query").paginate(TableName=self._table, **query)
             parts = [aws.from_item(item)["part"] for page in pages for item in page["Items"]]
-        return [part for part in parts if part != "job"]
+        return [part for part in parts if part != "job" and not part.startswith(DELIVERY_PREFIX)]
 
     # What the janitor does
 
@@ -498,7 +514,7 @@ class JobStore:
         Raises:
             Transient: when nobody knows.
         """
-        change, values = _ending(status, {"failure": _failure(error)} if error else {}, now=now)
+        change, values = _ending(job, status, {"failure": _failure(error)} if error else {}, now=now)
         return self._as_read(job, change, values)
 
     def _as_read(self, job: Job, change: str, values: Mapping[str, Any]) -> bool:
@@ -564,12 +580,15 @@ def _shard_key(job: Job, shard: int) -> str:
     return f"results/{job.id}/shards/{job.run}/{shard}"
 
 
-def _ending(status: Status, changes: Mapping[str, Any], *, now: int) -> tuple[str, dict[str, Any]]:
-    """The update that ends a job: nobody holds it any more, and nobody need look at it again."""
+def _ending(job: Job, status: Status, changes: Mapping[str, Any], *, now: int) -> tuple[str, dict[str, Any]]:
+    """The update that ends a job: nobody holds it any more, and it is due only if its end is to be announced."""
     values = {name: _plain(value) if isinstance(value, BaseModel) else value for name, value in changes.items()}
     values |= {"status": status, "completed_at": now}
+    if job.announces(status):
+        values["due_at"] = now + FIRST_LOOK_MS
     assignments = ", ".join(f"#{name} = :{name}" for name in values)
-    return f"SET {assignments} REMOVE #lease, #owner, #due_at, #due_slot, #open_client", values
+    done_with = "" if job.announces(status) else ", #due_at, #due_slot"
+    return f"SET {assignments} REMOVE #lease, #owner, #open_client{done_with}", values
 
 
 def _is_already(found: Mapping[str, Any] | None, job: Job, values: Mapping[str, Any]) -> bool:

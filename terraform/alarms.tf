@@ -1,7 +1,8 @@
 # A dead letter that the janitor cannot read stays where it is: one that is there for ten minutes is for a person. Not by
 # the age of the oldest message, which leaves out what was received several times.
 resource "aws_cloudwatch_metric_alarm" "dead_letter" {
-  for_each = local.is_local ? {} : aws_sqs_queue.dead_letter # the local cloud has no metrics
+  # The local cloud has no metrics.
+  for_each = local.is_local ? {} : merge(aws_sqs_queue.dead_letter, { webhooks = aws_sqs_queue.webhooks_dead_letter })
 
   alarm_name          = "${each.value.name}-stays"
   alarm_description   = "A dead letter of the lane ${each.key} is not drained: read it, then delete it or queue it again."

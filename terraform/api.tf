@@ -13,6 +13,8 @@ locals {
     "POST /jobs/{id}/retry"                       = "submit"
     "GET /health"                                 = "submit"
     "GET /openapi.json"                           = "submit"
+    "GET /jobs/{id}/deliveries"                   = "submit"
+    "POST /jobs/{id}/deliveries"                  = "submit"
     "$default"                                    = "submit"
   }
 

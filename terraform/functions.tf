@@ -14,40 +14,54 @@ locals {
   }
 
   submit_settings = {
-    PUBLIC_URL     = local.public_url
-    PUBLIC_KEYS    = jsonencode(local.public_keys)
-    CLIENTS_TABLE  = aws_dynamodb_table.clients.name
-    JOBS_TABLE     = aws_dynamodb_table.jobs.name
-    BUCKET         = aws_s3_bucket.main.id
-    LIMITS         = jsonencode(var.limits)
-    WORKER_VERSION = module.worker.version
-    JOBS_QUEUE_URL = aws_sqs_queue.lane["jobs"].id
-    SOLO_QUEUE_URL = aws_sqs_queue.lane["solo"].id
-    MODEL_NAME     = local.model.name
-    MODEL_VERSION  = local.model.version
+    PUBLIC_URL              = local.public_url
+    PUBLIC_KEYS             = jsonencode(local.public_keys)
+    CLIENTS_TABLE           = aws_dynamodb_table.clients.name
+    JOBS_TABLE              = aws_dynamodb_table.jobs.name
+    BUCKET                  = aws_s3_bucket.main.id
+    LIMITS                  = jsonencode(var.limits)
+    WORKER_VERSION          = module.worker.version
+    JOBS_QUEUE_URL          = aws_sqs_queue.lane["jobs"].id
+    SOLO_QUEUE_URL          = aws_sqs_queue.lane["solo"].id
+    WEBHOOKS_QUEUE_URL      = aws_sqs_queue.webhooks.id
+    ALLOW_LOOPBACK_WEBHOOKS = tostring(var.allow_loopback_webhooks)
+    MODEL_NAME              = local.model.name
+    MODEL_VERSION           = local.model.version
   }
 
   worker_settings = {
-    JOBS_TABLE     = aws_dynamodb_table.jobs.name
-    BUCKET         = aws_s3_bucket.main.id
-    JOBS_QUEUE_URL = aws_sqs_queue.lane["jobs"].id
-    SOLO_QUEUE_URL = aws_sqs_queue.lane["solo"].id
-    MODEL_NAME     = local.model.name
-    MODEL_VERSION  = local.model.version
-    MODEL_KEY      = aws_s3_object.model.key
-    MODEL_SHA256   = local.model.sha256
-    MODEL_SIZE     = tostring(local.model.size)
+    JOBS_TABLE         = aws_dynamodb_table.jobs.name
+    BUCKET             = aws_s3_bucket.main.id
+    JOBS_QUEUE_URL     = aws_sqs_queue.lane["jobs"].id
+    SOLO_QUEUE_URL     = aws_sqs_queue.lane["solo"].id
+    WEBHOOKS_QUEUE_URL = aws_sqs_queue.webhooks.id
+    MODEL_NAME         = local.model.name
+    MODEL_VERSION      = local.model.version
+    MODEL_KEY          = aws_s3_object.model.key
+    MODEL_SHA256       = local.model.sha256
+    MODEL_SIZE         = tostring(local.model.size)
+  }
+
+  webhook_settings = {
+    PUBLIC_URL              = local.public_url
+    JOBS_TABLE              = aws_dynamodb_table.jobs.name
+    CLIENTS_TABLE           = aws_dynamodb_table.clients.name
+    WEBHOOKS_QUEUE_URL      = aws_sqs_queue.webhooks.id
+    WEBHOOK_DELAYS_SECONDS  = jsonencode(var.webhook_delays_seconds)
+    ALLOW_LOOPBACK_WEBHOOKS = tostring(var.allow_loopback_webhooks)
   }
 
   janitor_settings = {
-    JOBS_TABLE                 = aws_dynamodb_table.jobs.name
-    BUCKET                     = aws_s3_bucket.main.id
-    JOBS_QUEUE_URL             = aws_sqs_queue.lane["jobs"].id
-    SOLO_QUEUE_URL             = aws_sqs_queue.lane["solo"].id
-    WORKER_ALIAS_ARN           = module.worker.alias_arn
-    WORKER_VERSION             = module.worker.version
-    JOBS_DEAD_LETTER_QUEUE_URL = aws_sqs_queue.dead_letter["jobs"].id
-    SOLO_DEAD_LETTER_QUEUE_URL = aws_sqs_queue.dead_letter["solo"].id
+    JOBS_TABLE                     = aws_dynamodb_table.jobs.name
+    BUCKET                         = aws_s3_bucket.main.id
+    JOBS_QUEUE_URL                 = aws_sqs_queue.lane["jobs"].id
+    SOLO_QUEUE_URL                 = aws_sqs_queue.lane["solo"].id
+    WEBHOOKS_QUEUE_URL             = aws_sqs_queue.webhooks.id
+    WORKER_ALIAS_ARN               = module.worker.alias_arn
+    WORKER_VERSION                 = module.worker.version
+    JOBS_DEAD_LETTER_QUEUE_URL     = aws_sqs_queue.dead_letter["jobs"].id
+    SOLO_DEAD_LETTER_QUEUE_URL     = aws_sqs_queue.dead_letter["solo"].id
+    WEBHOOKS_DEAD_LETTER_QUEUE_URL = aws_sqs_queue.webhooks_dead_letter.id
   }
 
   # /tmp: the artifact and what is unpacked from it, with some room; then the biggest result, twice, while it is merged.
@@ -59,6 +73,7 @@ locals {
     auth    = module.auth
     janitor = module.janitor
     submit  = module.submit
+    webhook = module.webhook
     worker  = module.worker
   }
   function_policies = { for name, function in local.functions : name => function.policy }
@@ -71,6 +86,14 @@ locals {
 
   jobs_table_arn = aws_dynamodb_table.jobs.arn
   lane_arns      = [for queue in aws_sqs_queue.lane : queue.arn]
+
+  # The end of a run is announced by whoever writes it.
+  announce = {
+    Sid      = "Announce"
+    Effect   = "Allow"
+    Action   = ["sqs:SendMessage"]
+    Resource = [aws_sqs_queue.webhooks.arn]
+  }
 
   # AWS authorizes a batch as SendMessage; the local cloud asks for the name of the call.
   send_messages = ["sqs:SendMessage", "sqs:SendMessageBatch"]
@@ -182,6 +205,14 @@ module "submit" {
       Action   = ["sqs:SendMessage"]
       Resource = local.lane_arns
     },
+    local.announce,
+    {
+      # Of a client only where its webhooks go by default.
+      Sid      = "ReadClients"
+      Effect   = "Allow"
+      Action   = ["dynamodb:GetItem"]
+      Resource = [aws_dynamodb_table.clients.arn]
+    },
     {
       Sid      = "StoreInputs"
       Effect   = "Allow"
@@ -254,6 +285,7 @@ module "worker" {
       Action   = local.send_messages
       Resource = [aws_sqs_queue.lane["solo"].arn]
     },
+    local.announce,
     {
       Sid      = "ReadModelAndInputs"
       Effect   = "Allow"
@@ -267,6 +299,52 @@ module "worker" {
       Action   = ["s3:GetObject", "s3:PutObject"]
       Resource = ["${aws_s3_bucket.main.arn}/results/*"]
     },
+    local.use_data_key,
+  ]
+}
+
+module "webhook" {
+  source = "./modules/function"
+
+  name               = "webhook"
+  prefix             = local.prefix
+  runtime            = var.runtime
+  architecture       = var.architecture
+  memory_mb          = 256 # 128 would do for the memory, but not for the CPU of a cold start
+  timeout_seconds    = local.webhook_timeout_seconds
+  bucket             = aws_s3_bucket.main.id
+  artifact           = local.code.webhook
+  layers             = [aws_lambda_layer_version.main["api"].arn]
+  environment        = merge(local.powertools, local.webhook_settings)
+  log_retention_days = var.log_retention_days
+
+  statements = [
+    {
+      # Deliveries, and the job whose end they announce.
+      Sid      = "Deliveries"
+      Effect   = "Allow"
+      Action   = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]
+      Resource = [local.jobs_table_arn]
+    },
+    {
+      Sid      = "ReadClients"
+      Effect   = "Allow"
+      Action   = ["dynamodb:GetItem"]
+      Resource = [aws_dynamodb_table.clients.arn]
+    },
+    {
+      Sid      = "OpenSigningSecrets"
+      Effect   = "Allow"
+      Action   = ["kms:Decrypt"]
+      Resource = [aws_kms_key.webhook_secrets.arn]
+    },
+    {
+      Sid      = "Queue"
+      Effect   = "Allow"
+      Action   = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
+      Resource = [aws_sqs_queue.webhooks.arn]
+    },
+    local.announce, # the next attempt, when it is wanted soon
     local.use_data_key,
   ]
 }
@@ -315,8 +393,9 @@ module "janitor" {
       Sid      = "DrainDeadLetters"
       Effect   = "Allow"
       Action   = ["sqs:ReceiveMessage", "sqs:DeleteMessage"]
-      Resource = [for queue in aws_sqs_queue.dead_letter : queue.arn]
+      Resource = concat([for queue in aws_sqs_queue.dead_letter : queue.arn], [aws_sqs_queue.webhooks_dead_letter.arn])
     },
+    local.announce,
     local.use_data_key,
   ]
 }

@@ -49,6 +49,20 @@ resource "aws_kms_alias" "data" {
   target_key_id = aws_kms_key.data.key_id
 }
 
+# What signs webhooks: apart from the data, which every function reads. Clients' secrets are encrypted with it, each
+# with its client's id as context.
+resource "aws_kms_key" "webhook_secrets" {
+  description             = "${local.prefix} encrypts the secrets that sign webhooks"
+  enable_key_rotation     = true
+  deletion_window_in_days = 7
+  policy                  = local.key_policy
+}
+
+resource "aws_kms_alias" "webhook_secrets" {
+  name          = "alias/${local.prefix}-webhook-secrets"
+  target_key_id = aws_kms_key.webhook_secrets.key_id
+}
+
 locals {
   # What a function needs besides the rights on the data itself.
   use_data_key = {

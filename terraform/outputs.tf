@@ -24,13 +24,13 @@ output "bucket" {
 }
 
 output "queue_urls" {
-  description = "The lanes, by name."
-  value       = { for name, queue in aws_sqs_queue.lane : name => queue.id }
+  description = "The lanes and the queue of webhooks, by name."
+  value       = merge({ for name, queue in aws_sqs_queue.lane : name => queue.id }, { webhooks = aws_sqs_queue.webhooks.id })
 }
 
 output "dead_letter_queue_urls" {
-  description = "The dead-letter queues, by lane."
-  value       = { for name, queue in aws_sqs_queue.dead_letter : name => queue.id }
+  description = "The dead-letter queues, by the name of the queue whose letters they take."
+  value       = merge({ for name, queue in aws_sqs_queue.dead_letter : name => queue.id }, { webhooks = aws_sqs_queue.webhooks_dead_letter.id })
 }
 
 output "worker_alias_arn" {
@@ -46,6 +46,11 @@ output "signing_key_arns" {
 output "data_key_arn" {
   description = "The key that encrypts data."
   value       = aws_kms_key.data.arn
+}
+
+output "webhook_secrets_key_arn" {
+  description = "The key that encrypts the secrets that sign webhooks."
+  value       = aws_kms_key.webhook_secrets.arn
 }
 
 output "log_groups" {

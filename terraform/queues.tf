@@ -1,5 +1,6 @@
 locals {
-  worker_timeout_seconds = 900
+  worker_timeout_seconds  = 900
+  webhook_timeout_seconds = 30 # twice the deadline of an attempt
 
   # The lanes that feed the worker. AWS advises a visibility of six times the function's time-out.
   lanes = {
@@ -58,5 +59,46 @@ resource "aws_lambda_event_source_mapping" "lane" {
 
   scaling_config {
     maximum_concurrency = var.worker_concurrency[each.key]
+  }
+}
+
+# Announcements. Apart from the lanes: it feeds another function, for seconds and not for minutes.
+resource "aws_sqs_queue" "webhooks" {
+  name                       = "${local.prefix}-webhooks"
+  visibility_timeout_seconds = 6 * local.webhook_timeout_seconds
+  message_retention_seconds  = local.retention_seconds
+  kms_master_key_id          = aws_kms_key.data.arn
+}
+
+resource "aws_sqs_queue" "webhooks_dead_letter" {
+  name                      = "${local.prefix}-webhooks-dead-letter"
+  message_retention_seconds = local.retention_seconds
+  kms_master_key_id         = aws_kms_key.data.arn
+}
+
+resource "aws_sqs_queue_redrive_policy" "webhooks" {
+  queue_url = aws_sqs_queue.webhooks.id
+  redrive_policy = jsonencode({
+    deadLetterTargetArn = aws_sqs_queue.webhooks_dead_letter.arn
+    maxReceiveCount     = 5
+  })
+}
+
+resource "aws_sqs_queue_redrive_allow_policy" "webhooks_dead_letter" {
+  queue_url = aws_sqs_queue.webhooks_dead_letter.id
+  redrive_allow_policy = jsonencode({
+    redrivePermission = "byQueue"
+    sourceQueueArns   = [aws_sqs_queue.webhooks.arn]
+  })
+}
+
+# One at a time: a receiver that hangs holds up nobody else's delivery. Nothing is reported: all is acknowledged.
+resource "aws_lambda_event_source_mapping" "webhooks" {
+  event_source_arn = aws_sqs_queue.webhooks.arn
+  function_name    = module.webhook.alias_arn
+  batch_size       = 1
+
+  scaling_config {
+    maximum_concurrency = var.webhook_concurrency
   }
 }

@@ -242,3 +242,48 @@ variable "alarm_topic_arns" {
     error_message = "A topic is named by its ARN."
   }
 }
+
+variable "webhook_concurrency" {
+  type        = number
+  description = "The most deliveries that are attempted at a time."
+  default     = 50
+
+  validation {
+    condition     = var.webhook_concurrency >= 2 && var.webhook_concurrency <= 1000
+    error_message = "Deliveries may use 2 to 1,000 environments."
+  }
+}
+
+variable "allow_loopback_webhooks" {
+  type        = bool
+  description = "Whether webhooks may call loopback addresses, by http and on any port: for the local cloud alone."
+  default     = false
+
+  validation {
+    condition     = !var.allow_loopback_webhooks || var.environment == "local"
+    error_message = "Only the local cloud's webhooks may call loopback addresses."
+  }
+}
+
+variable "webhook_delays_seconds" {
+  type        = list(number)
+  description = "Seconds from one attempt of a delivery to the next, the first at once; shorter ones are for tests on the local cloud."
+  default     = [0, 5, 300, 1800, 7200, 18000, 36000, 36000]
+
+  validation {
+    condition     = length(var.webhook_delays_seconds) == 8 && try(var.webhook_delays_seconds[0] == 0, false) && alltrue([for delay in var.webhook_delays_seconds : delay >= 0])
+    error_message = "A delivery has eight attempts, the first at once."
+  }
+
+  validation {
+    condition     = sum(concat([0], var.webhook_delays_seconds)) <= 100800
+    error_message = "All attempts must be over within 28 hours, before the delivery expires."
+  }
+
+  validation {
+    condition = var.environment == "local" || alltrue([
+      for attempt, least in [0, 5, 300, 1800, 7200, 18000, 36000, 36000] : try(var.webhook_delays_seconds[attempt] >= least, false)
+    ])
+    error_message = "Only the local cloud may attempt deliveries sooner than 0 s, 5 s, 5 min, 30 min, 2 h, 5 h, 10 h and 10 h after each other."
+  }
+}

@@ -62,6 +62,10 @@ def provision(*, signing: bool = True) -> SimpleNamespace:
         sqs=sqs,
         jobs_queue_url=sqs.create_queue(QueueName="jobs")["QueueUrl"],
         solo_queue_url=sqs.create_queue(QueueName="solo")["QueueUrl"],
+        webhooks_queue_url=sqs.create_queue(QueueName="webhooks")["QueueUrl"],
+        webhooks_dead_letter_queue_url=sqs.create_queue(
+            QueueName="webhooks-dead-letter", Attributes={"VisibilityTimeout": "0"}
+        )["QueueUrl"],
         signing_key_arn=key,
     )
 

@@ -9,7 +9,7 @@ from typing import IO
 
 from shared import aws
 from shared.errors import InputMissing, JobError
-from shared.models import Failure, Job, Message, Metrics, Progress, Split
+from shared.models import Failure, Job, Message, Metrics, Progress, Split, WebhookMessage
 from shared.pace import Pace
 from shared.store import ATTEMPTS_LIMIT, FIRST_LOOK_MS, LEASE_MS, MERGE_ATTEMPTS_LIMIT
 
@@ -116,7 +116,11 @@ class MemoryJobs:
         ending = (job.run, job.attempt, now, changes["status"])
         if kept and (kept.run, kept.attempt, kept.completed_at, kept.status) == ending:
             return True
-        ended = {"completed_at": now, "lease": None, "owner": None, "due_at": None, "due_slot": None}
+        ended = {"completed_at": now, "lease": None, "owner": None}
+        if job.announces(changes["status"]):
+            ended["due_at"] = now + FIRST_LOOK_MS
+        else:
+            ended |= {"due_at": None, "due_slot": None}
         return self._leave(job, **ended, **changes)
 
     def _leave(self, job: Job, **changes: object) -> bool:
@@ -138,9 +142,9 @@ class MemoryJobs:
 class MemoryLane:
     """`shared.queues.Lane` as a list."""
 
-    sent: list[tuple[Message, str]] = field(default_factory=list)
+    sent: list[tuple[Message | WebhookMessage, str]] = field(default_factory=list)
 
-    def send(self, message: Message, *, client_id: str, delay_seconds: int = 0) -> None:
+    def send(self, message: Message | WebhookMessage, *, client_id: str, delay_seconds: int = 0) -> None:
         self.sent.append((message, client_id))
 
     def send_all(self, messages: Sequence[Message], *, client_id: str) -> None:

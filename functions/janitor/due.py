@@ -9,13 +9,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from pydantic import ValidationError
 
+from shared import announcements
 from shared.errors import AttemptsExhausted, DeadlineExceeded, InputMissing, JobError, Transient
 from shared.log import logger
-from shared.models import DueItem, Job, Message, Split, Status
+from shared.models import Delivery, DueItem, Job, Message, Split, Status, WebhookMessage
 from shared.queues import DeadLetter
 from shared.store import ATTEMPTS_LIMIT, DUE_SLOTS, MERGE_ATTEMPTS_LIMIT
 
@@ -45,6 +47,13 @@ class Lane(Protocol):
     def is_waiting(self) -> bool: ...  # noqa: D102
 
 
+class Deliveries(Protocol):
+    """Where deliveries are kept; see `shared.deliveries.DeliveryStore`."""
+
+    def due(self, items: Sequence[DueItem]) -> list[Delivery]: ...  # noqa: D102
+    def look_again(self, delivery: Delivery, *, due_at: int) -> bool: ...  # noqa: D102
+
+
 class DeadLetters(Protocol):
     """The queue of the messages that a lane gave up."""
 
@@ -60,6 +69,9 @@ class Janitor:
     lanes: Mapping[str, Lane]
     dead_letters: Sequence[DeadLetters]
     now: Callable[[], int]
+    deliveries: Deliveries
+    webhooks: announcements.Lane
+    webhooks_dead_letters: DeadLetters
     has_time: Callable[[], bool] = lambda: True
 
     def tick(self) -> Counter[str]:
@@ -72,7 +84,8 @@ class Janitor:
                 except Transient as error:
                     logger.warning("A slot could not be read; the next tick does", slot=slot, reason=str(error))
         for letters in self.dead_letters:
-            tick.drain(letters)
+            tick.drain(letters, tick.settle)
+        tick.drain(self.webhooks_dead_letters, tick.settle_webhook)
         return tick.done
 
 
@@ -89,25 +102,26 @@ class _Tick:
     def look_at_slot(self, slot: int, threads: ThreadPoolExecutor) -> None:
         while self._janitor.has_time():
             items = self._jobs.due(slot, now=self._janitor.now(), limit=PAGE)
-            jobs = self._jobs.jobs_of(items)
-            # The index may lag: what has moved on since is not due.
-            due = [jobs[item.id] for item in items if item.id in jobs and jobs[item.id].due_at == item.due_at]
-            outcomes = Counter(threads.map(self._look, due))
+            due = [*self._due_jobs(items), *self._due_deliveries(items)]
+            outcomes = Counter(threads.map(_look, due))
             self.done += outcomes
             if len(items) < PAGE or not due or outcomes.keys() <= {"changed meanwhile", "not now"}:
                 return
 
-    def _look(self, job: Job) -> str:
-        try:
-            return self._look_at(job)
-        except Transient as error:
-            logger.warning("A due job could not be looked at; the next tick does", job=job.id, reason=str(error))
-            return "not now"
+    def _due_jobs(self, items: Sequence[DueItem]) -> list[Callable[[], str]]:
+        of_jobs = [item for item in items if item.part == "job"]
+        jobs = self._jobs.jobs_of(of_jobs)
+        # The index may lag: what has moved on since is not due.
+        due = [jobs[item.id] for item in of_jobs if item.id in jobs and jobs[item.id].due_at == item.due_at]
+        return [partial(self._look_at, job) for job in due]
+
+    def _due_deliveries(self, items: Sequence[DueItem]) -> list[Callable[[], str]]:
+        return [partial(self._look_at_delivery, delivery) for delivery in self._janitor.deliveries.due(items)]
 
     def _look_at(self, job: Job) -> str:
         now = self._janitor.now()
         if job.is_terminal:
-            return _if(self._jobs.look_again(job, due_at=None), "done with")
+            return self._look_at_ended(job)
         if now >= job.deadline:
             return self._end(job, "expired", DeadlineExceeded("The job was not done by its deadline"))
         if job.lease is not None and job.lease >= now:
@@ -120,6 +134,23 @@ class _Tick:
             return self._look_at_queued(job)
         waited = now - (job.lease or now)
         return self._send_again(job, waited, lane="solo")
+
+    def _look_at_ended(self, job: Job) -> str:
+        if not job.is_unannounced:
+            return _if(self._jobs.look_again(job, due_at=None), "done with")
+        waited = self._janitor.now() - (job.completed_at or 0)
+        if not self._jobs.look_again(job, due_at=self._later(waited)):
+            return "changed meanwhile"
+        announcements.announce(self._janitor.webhooks, job, job.status)
+        return "announced"
+
+    def _look_at_delivery(self, delivery: Delivery) -> str:
+        """Its next attempt is wanted, or the last one died."""
+        waited = self._janitor.now() - (delivery.next_at or 0)
+        if not self._janitor.deliveries.look_again(delivery, due_at=self._later(waited)):
+            return "changed meanwhile"
+        self._janitor.webhooks.send(delivery.message, client_id=delivery.client)
+        return "delivery sent"
 
     def _look_at_queued(self, job: Job) -> str:
         waited = self._janitor.now() - job.queued_at
@@ -168,31 +199,54 @@ class _Tick:
         ended = self._jobs.end(job, status, error=error, now=self._janitor.now())
         if ended:
             logger.warning("Job ended", job=job.id, run=job.run, status=status, reason=str(error))
+            announcements.announce(self._janitor.webhooks, job, status)
         return _if(ended, status)
 
-    def drain(self, letters: DeadLetters) -> None:
+    def drain(self, letters: DeadLetters, settle: Callable[[DeadLetters, DeadLetter], str]) -> None:
         """Queue again what is still open, drop what is done; what cannot be read stays, and an alarm sees it."""
         try:
             for _ in range(DEAD_LETTER_ROUNDS):
                 received = letters.receive() if self._janitor.has_time() else []
-                self.done += Counter(self._settle(letters, letter) for letter in received)
+                self.done += Counter(settle(letters, letter) for letter in received)
                 if not received:
                     return
         except Transient as error:
             logger.warning("The dead letters could not be drained; the next tick does", reason=str(error))
 
-    def _settle(self, letters: DeadLetters, letter: DeadLetter) -> str:
+    def settle(self, letters: DeadLetters, letter: DeadLetter) -> str:
+        """A letter of a lane that feeds the worker."""
         try:
             message = Message.model_validate_json(letter.body)
         except ValidationError:
-            logger.error("A dead letter cannot be read", item=letter.item_id, body=letter.body[:1000])
-            return "unreadable"
+            return _unreadable(letter)
         job = self._jobs.get(message.job, now=self._janitor.now())
         is_open = job is not None and job.run == message.run and not job.is_terminal
         if job is not None and is_open:
             self._solo.send(message, client_id=job.client_id)
         letters.delete(letter)
         return "revived" if is_open else "dropped"
+
+    def settle_webhook(self, letters: DeadLetters, letter: DeadLetter) -> str:
+        """A letter of the queue `webhooks`: what it was about is due by itself, until it is done with."""
+        try:
+            WebhookMessage.model_validate_json(letter.body)
+        except ValidationError:
+            return _unreadable(letter)
+        letters.delete(letter)
+        return "dropped"
+
+
+def _look(look: Callable[[], str]) -> str:
+    try:
+        return look()
+    except Transient as error:
+        logger.warning("Something due could not be looked at; the next tick does", reason=str(error))
+        return "not now"
+
+
+def _unreadable(letter: DeadLetter) -> str:
+    logger.error("A dead letter cannot be read", item=letter.item_id, body=letter.body[:1000])
+    return "unreadable"
 
 
 def _if(changed: bool, done: str) -> str:

@@ -10,6 +10,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from functions.janitor.due import Janitor
 from shared.blobs import Blobs
 from shared.clock import now_ms
+from shared.deliveries import DeliveryStore
 from shared.log import logger
 from shared.models import WarmUpOrder
 from shared.queues import DeadLetterQueue, Lane
@@ -26,11 +27,17 @@ def _settings() -> JanitorSettings:
 
 
 @cache
-def _services() -> tuple[JobStore, dict[str, Lane], list[DeadLetterQueue]]:
+def _services() -> dict[str, Any]:
     settings = _settings()
-    lanes = {"jobs": Lane(settings.jobs_queue_url), "solo": Lane(settings.solo_queue_url)}
     urls = (settings.jobs_dead_letter_queue_url, settings.solo_dead_letter_queue_url)
-    return JobStore(settings.jobs_table, Blobs(settings.bucket)), lanes, [DeadLetterQueue(url) for url in urls]
+    return {
+        "jobs": JobStore(settings.jobs_table, Blobs(settings.bucket)),
+        "lanes": {"jobs": Lane(settings.jobs_queue_url), "solo": Lane(settings.solo_queue_url)},
+        "dead_letters": [DeadLetterQueue(url) for url in urls],
+        "deliveries": DeliveryStore(settings.jobs_table),
+        "webhooks": Lane(settings.webhooks_queue_url),
+        "webhooks_dead_letters": DeadLetterQueue(settings.webhooks_dead_letter_queue_url),
+    }
 
 
 @cache
@@ -52,10 +59,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """The function's entry point; how often each thing was done."""
     if "warm_up" in event:
         return _warm_up(WarmUpOrder.model_validate(event))
-    jobs, lanes, dead_letters = _services()
-    janitor = Janitor(
-        jobs, lanes, dead_letters, now_ms, has_time=lambda: context.get_remaining_time_in_millis() > MARGIN_MS
-    )
+    janitor = Janitor(**_services(), now=now_ms, has_time=lambda: context.get_remaining_time_in_millis() > MARGIN_MS)
     done = dict(janitor.tick())
     logger.info("Tick", extra={"done": done})
     return done

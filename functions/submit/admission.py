@@ -101,8 +101,17 @@ class Admission:
             detail = f"This client may have {most:,} jobs that have not ended"
             raise RateLimited(detail, headers={"retry-after": str(RETRY_OPEN_SECONDS)}, limit="open_jobs")
 
+    def client(self, client_id: str) -> Client:
+        """The client, as it was up to half a minute ago.
+
+        Raises:
+            Unauthorized: when it is not registered, or was revoked.
+            Transient: when it cannot be looked up.
+        """
+        return self._look_up(client_id).client
+
     def _limits(self, client_id: str) -> Limits:
-        return self._look_up(client_id).client.limited(self.defaults)
+        return self.client(client_id).limited(self.defaults)
 
     def _look_up(self, client_id: str) -> _Known:
         known = self._known.get(client_id)

@@ -23,10 +23,12 @@ from functions.submit.estimates import Estimates
 from functions.submit.jobs import JobService
 from functions.submit.listing import Filters, Instant
 from functions.submit.views import View, Views
+from functions.submit.webhooks import Webhooks
 from shared import __version__, http
 from shared.blobs import Blobs
 from shared.clients import ClientTable
 from shared.clock import now_ms
+from shared.deliveries import DeliveryStore
 from shared.errors import (
     ApiError,
     BodyTooLarge,
@@ -137,12 +139,33 @@ def _service() -> JobService:
         model=Model(name=settings.model_name, version=settings.model_version),
         admit_job=_admit_job,
         delay_seconds=_estimates().delay_seconds,
+        webhooks=_webhooks(),
+    )
+
+
+@cache
+def _webhooks() -> Webhooks:
+    settings = _settings()
+    return Webhooks(
+        client=_admission().client,
+        deliveries=DeliveryStore(settings.jobs_table),
+        lane=Lane(settings.webhooks_queue_url),
+        base_url=settings.public_url,
+        allow_loopback=settings.allow_loopback_webhooks,
+        now=now_ms,
     )
 
 
 @cache
 def _views() -> Views:
-    return Views(jobs=_jobs(), objects=_blobs(), estimates=_estimates(), base_url=_settings().public_url, now=now_ms)
+    return Views(
+        jobs=_jobs(),
+        objects=_blobs(),
+        estimates=_estimates(),
+        webhooks=_webhooks(),
+        base_url=_settings().public_url,
+        now=now_ms,
+    )
 
 
 def _admit_job(client_id: str, size: int) -> Budget:
@@ -219,6 +242,18 @@ def delete_job(job_id: Annotated[str, Path()]) -> Response[str]:
     """Delete a job with its input and its result."""
     _service().delete(_client_id(), job_id)
     return Response(status_code=204, body="")
+
+
+@app.get("/jobs/<job_id>/deliveries")
+def list_deliveries(job_id: Annotated[str, Path()]) -> Response[str]:
+    """What was announced of the job, and every attempt to deliver it."""
+    return _json(200, _webhooks().list(_service().get(_client_id(), job_id)))
+
+
+@app.post("/jobs/<job_id>/deliveries", status_code=202)
+def redeliver(job_id: Annotated[str, Path()]) -> Response[str]:
+    """Deliver the job's last announcement again."""
+    return _json(202, _webhooks().redeliver(_service().get(_client_id(), job_id)))
 
 
 @app.post("/uploads", status_code=201)

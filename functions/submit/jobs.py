@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from pydantic_core import to_json
 
 from functions.submit.listing import Filters, cursor, position
-from functions.submit.views import shown_time
+from functions.submit.webhooks import Webhooks
 from shared import aws
 from shared.clock import now_ms
 from shared.errors import Conflict, Gone, InvalidRequest, KeyReused, NotFound, Transient
@@ -30,6 +30,7 @@ from shared.models import (
     new_job_id,
 )
 from shared.store import DEADLINE_MS, LIFETIME_SECONDS, KeyTaken
+from shared.views import rfc3339
 
 UPLOAD_URL_SECONDS = 900
 KEY_SECONDS = 24 * 3600
@@ -110,6 +111,7 @@ class JobService:
     model: Model
     admit_job: AdmitJob
     delay_seconds: Callable[[], int]
+    webhooks: Webhooks
     now: Callable[[], int] = now_ms
     sleep: Callable[[float], None] = time.sleep
 
@@ -216,7 +218,7 @@ class JobService:
             size=request.size,
             seconds=UPLOAD_URL_SECONDS,
         )
-        expires_at = shown_time(self.now() + UPLOAD_URL_SECONDS * 1000)
+        expires_at = rfc3339(self.now() + UPLOAD_URL_SECONDS * 1000)
         return {"upload_id": upload_id, "method": "PUT", "url": url, "headers": headers, "expires_at": expires_at}
 
     def cancel(self, client_id: str, job_id: str) -> Job:
@@ -229,6 +231,7 @@ class JobService:
         job = self.get(client_id, job_id)
         if not self.jobs.cancel(job, now=self.now()):
             raise Conflict(f"The job has {self.get(client_id, job_id).status}")
+        self.webhooks.announce(job, "canceled")
         return self.get(client_id, job_id)
 
     def retry(self, client_id: str, job_id: str) -> Job:
@@ -239,6 +242,7 @@ class JobService:
             NotFound, Gone, Transient: as `get`.
         """
         job = self.get(client_id, job_id)
+        self.webhooks.settle(job)
         again = self.jobs.retry(job, now=self.now())
         if again is None:
             raise Conflict(f"The job is {job.status}; failed, canceled and expired ones can be retried")
@@ -254,6 +258,8 @@ class JobService:
         job = self._own(client_id, job_id)
         # Again for a deleted one: what a death in between left is purged now.
         self.jobs.delete(job, now=self.now())
+        if job.is_unannounced or not job.is_terminal:
+            self.webhooks.announce(job, job.status if job.is_terminal else "canceled")
         if job.deleted_at is not None:
             raise Gone("The job was deleted")
 
@@ -299,6 +305,7 @@ class JobService:
             metadata=request.metadata,
             result_ttl_seconds=request.result_ttl_seconds,
             upload=upload,
+            webhook=self.webhooks.of_request(client_id, request),
             created_at=now,
             queued_at=now,
             deadline=now + DEADLINE_MS,

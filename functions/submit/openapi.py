@@ -108,6 +108,15 @@ OPERATIONS = (
         errors=(*_ON_A_JOB, errors.Conflict), parameters=(_JOB,),
     ),
     Operation(
+        "get", "/jobs/{id}/deliveries", "listDeliveries", "What was announced of the job, and how that went.",
+        scope="jobs:read", answers={200: schema.Deliveries}, errors=_ON_A_JOB, parameters=(_JOB,),
+    ),
+    Operation(
+        "post", "/jobs/{id}/deliveries", "redeliver", "Deliver the job's last announcement again, under its own id.",
+        scope="jobs:write", answers={202: schema.DeliveryView}, errors=(*_ON_A_JOB, errors.Conflict),
+        parameters=(_JOB,),
+    ),
+    Operation(
         "post", "/uploads", "announceUpload", "Get a URL to upload a text or NDJSON file to, up to 20 MB.",
         scope="jobs:write", body=UploadRequest, answers={201: schema.UploadView}, errors=_WITH_BODY,
     ),
@@ -259,7 +268,8 @@ def _security(base_url: str) -> Schema:
 def _schemas() -> Schema:
     given: list[type[BaseModel]] = [AnalyzeRequest, UploadRequest]
     answered: list[type[BaseModel]] = [
-        schema.JobView, schema.JobPage, schema.UploadView, schema.Health, schema.TokenGrant, schema.TokenError,
+        schema.JobView, schema.JobPage, schema.Deliveries, schema.DeliveryView,
+        schema.UploadView, schema.Health, schema.TokenGrant, schema.TokenError,
         schema.Problem,
     ]  # fmt: skip
     _, definitions = models_json_schema(

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field
 
 from functions.submit.estimates import StatusReason
-from shared.models import Failure, Feature, Metrics, Model, Progress, Status, Warmth
+from shared.models import DeliveryState, Failure, Feature, Metrics, Model, Progress, Status, Warmth
 
 
 class Answer(BaseModel):
@@ -62,6 +62,46 @@ class Result(Answer):
     documents: list[ResultDocument]
 
 
+class WebhookView(Answer):
+    """A job's webhook, and how far the announcement of its end is."""
+
+    url: str
+    state: Annotated[
+        DeliveryState | None, Field(description="Absent after an end that the client did not ask for.")
+    ] = None
+    attempts: Annotated[int, Field(ge=0)]
+
+
+class AttemptView(Answer):
+    """One attempt to deliver: the receiver's status, or why there was none."""
+
+    at: datetime
+    status: int | None = None
+    error: str | None = None
+    latency_ms: int
+    excerpt: Annotated[str, Field(description="How the receiver's answer began.")] = ""
+
+
+class DeliveryView(Answer):
+    """One announcement, with its last attempts."""
+
+    webhook_id: Annotated[str, Field(description="The header `webhook-id`: the same in every attempt.")]
+    run: int
+    type: str
+    url: str
+    state: DeliveryState
+    created_at: datetime
+    attempts: int
+    next_attempt_at: datetime | None = None
+    log: list[AttemptView]
+
+
+class Deliveries(Answer):
+    """What was announced of a job's runs, the oldest first."""
+
+    deliveries: list[DeliveryView]
+
+
 class Links(Answer):
     """Where to go from here."""
 
@@ -70,6 +110,7 @@ class Links(Answer):
     self_: Annotated[AnyHttpUrl, Field(alias="self")]
     cancel: AnyHttpUrl
     retry: AnyHttpUrl
+    deliveries: AnyHttpUrl
 
 
 class JobView(Answer):
@@ -96,6 +137,7 @@ class JobView(Answer):
         None
     )
     error: Failure | None = None
+    webhook: WebhookView | None = None
     metrics: Metrics
     links: Links
 

@@ -6,13 +6,13 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from functions.submit.estimates import Estimate
 from shared import aws
 from shared.errors import NotFound
 from shared.models import Job, Progress, Split
+from shared.views import job_view
 
 RESULT_URL_SECONDS = 900
 _URL_RENEWED_MS = 600_000
@@ -42,6 +42,13 @@ class Estimates(Protocol):
         """The estimate for an open job."""
 
 
+class Webhooks(Protocol):
+    """What is told of jobs' webhooks."""
+
+    def view(self, job: Job) -> dict[str, Any] | None:
+        """The job's webhook, and how far the announcement of its end is."""
+
+
 @dataclass(frozen=True)
 class View:
     """What is shown of a job, what tells this state from others, and when it is worth to ask again."""
@@ -58,6 +65,7 @@ class Views:
     jobs: Jobs
     objects: Objects
     estimates: Estimates
+    webhooks: Webhooks
     base_url: str
     now: Callable[[], int]
 
@@ -80,29 +88,11 @@ class Views:
         progress = self._progress(job)
         estimate = None if job.is_terminal else self.estimates.of(job, progress)
         shown = {
-            "id": job.id,
-            "status": job.status,
+            **job_view(job, base_url=self.base_url),
             "status_reason": estimate.reason if estimate else None,
             "eta_seconds": estimate.eta_seconds if estimate else None,
-            "created_at": shown_time(job.created_at),
-            "started_at": shown_time(job.started_at),
-            "completed_at": shown_time(job.completed_at),
-            "deadline": shown_time(job.deadline),
-            "expires_at": shown_time(job.expires_at * 1000),
-            "result_expires_at": shown_time(job.result_expires_at) if job.status == "succeeded" else None,
-            "run": job.run,
-            "attempt": job.attempt,
-            "model": job.model.model_dump(),
-            "features": job.features,
-            "metadata": job.metadata,
             "progress": progress.model_dump(),
-            "error": job.failure.model_dump() if job.failure else None,
-            "metrics": job.metrics.model_dump(exclude_none=True),
-            "links": {
-                "self": f"{self.base_url}/jobs/{job.id}",
-                "cancel": f"{self.base_url}/jobs/{job.id}/cancel",
-                "retry": f"{self.base_url}/jobs/{job.id}/retry",
-            },
+            "webhook": self.webhooks.view(job),
         }
         body = {name: value for name, value in shown.items() if value is not None}
         return View(body, self._etag(job, body), estimate.retry_after_seconds if estimate else None)
@@ -134,11 +124,3 @@ class Views:
             return {"result": json.loads(self.jobs.result(job))}
         except aws.Missing:
             raise NotFound("The result of this job has expired") from None
-
-
-def shown_time(milliseconds: int | None) -> str | None:
-    """RFC 3339 in UTC, to the millisecond."""
-    if milliseconds is None:
-        return None
-    instant = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")

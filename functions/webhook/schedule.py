@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Literal
+
+from shared.models import DeliveryState
 
 # Seconds from one attempt to the next: at once, then over a little more than a day.
 DELAYS_SECONDS = (0, 5, 5 * 60, 30 * 60, 2 * 3_600, 5 * 3_600, 10 * 3_600, 10 * 3_600)
@@ -15,8 +16,6 @@ _JITTER = 0.2  # so that what failed together does not come back together
 _RETRY_AFTER_CEILING = 2  # times the delay: a receiver can slow its deliveries, not park them
 _BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 _SECONDS = re.compile(r"[0-9]{1,64}")
-
-DeliveryState = Literal["pending", "delivered", "failed", "disabled"]
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,13 @@ def _lanes() -> dict[str, Lane]:
 @cache
 def _worker() -> Worker:
     settings = _settings()
-    store = JobStore(settings.jobs_table, Blobs(settings.bucket))
-    return Worker(store, Lane(settings.solo_queue_url), _load, paces=Paces(settings.jobs_table))
+    return Worker(
+        JobStore(settings.jobs_table, Blobs(settings.bucket)),
+        Lane(settings.solo_queue_url),
+        _load,
+        paces=Paces(settings.jobs_table),
+        webhooks=Lane(settings.webhooks_queue_url),
+    )
 
 
 @cache

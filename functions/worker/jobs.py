@@ -24,6 +24,7 @@ from pydantic_core import from_json, to_json
 from functions.worker.inputs import Input, read_input
 from functions.worker.leases import BEAT_SECONDS, Leases
 from functions.worker.shards import SHARD_CHARACTERS, Merger, Piece, pieces, shards
+from shared import announcements
 from shared.clock import now_ms
 from shared.errors import AttemptsExhausted, JobError, ModelError, ModelFailed, ResultTooBig, Transient
 from shared.log import logger
@@ -123,6 +124,7 @@ class Worker:
         load: Callable[[], tuple[Pipeline, int]],
         *,
         paces: Paces,
+        webhooks: announcements.Lane,
         beat_seconds: float = BEAT_SECONDS,
     ) -> None:
         """With `load` giving the model, and the milliseconds spent on loading it just now."""
@@ -131,6 +133,7 @@ class Worker:
         self._load = load
         self._paces = paces
         self._noted_at = 0
+        self._webhooks = webhooks
         self._beat_seconds = beat_seconds
         self._threads = ThreadPoolExecutor(max_workers=BATCH_LIMIT, thread_name_prefix="store")
         # The last big job's input: an environment that runs several of its shards reads it once.
@@ -258,7 +261,7 @@ class Worker:
             now = now_ms()
             stored = self._jobs.succeed(job, file, metrics=_metrics(job, now, run_ms=run_ms, words=words), now=now)
         leases.let_go(job)
-        _log_end(job, stored=stored)
+        self._ended(job, stored=stored)
 
     # Running
 
@@ -305,7 +308,12 @@ class Worker:
         now = now_ms()
         metrics = _metrics(work.job, now, run_ms=work.run_ms, words=_words(work), load_ms=work.load_ms)
         leases.let_go(work.job)
-        _log_end(work.job, stored=self._jobs.succeed(work.job, out.getvalue(), metrics=metrics, now=now))
+        self._ended(work.job, stored=self._jobs.succeed(work.job, out.getvalue(), metrics=metrics, now=now))
+
+    def _ended(self, job: Job, *, stored: bool) -> None:
+        logger.info("Job succeeded" if stored else "Job lost", job=job.id, run=job.run, attempt=job.attempt)
+        if stored:
+            announcements.announce(self._webhooks, job, "succeeded")
 
     def _finish_shard(self, work: Work, shard: int, leases: Leases) -> None:
         done = [
@@ -341,11 +349,13 @@ class Worker:
         """End a claimed job as failed."""
         now = now_ms()
         try:
-            self._jobs.fail(job, error, metrics=_metrics(job, now), now=now)
+            stored = self._jobs.fail(job, error, metrics=_metrics(job, now), now=now)
         except Transient:
             logger.exception("The failure could not be stored; the lease ends by itself", job=job.id)
             return
         logger.warning("Job failed", job=job.id, code=error.code, reason=str(error))
+        if stored:
+            announcements.announce(self._webhooks, job, "failed")
 
     def give_back(self, received: Received, job: Job, error: Exception) -> bool:
         """Release a job for another attempt; False when there is none left, and the job has failed."""
@@ -444,7 +454,3 @@ def _metrics(job: Job, now: int, *, run_ms: float = 0, words: int = 0, load_ms: 
         total_ms=max(0, now - job.queued_at),
         words=words,
     )
-
-
-def _log_end(job: Job, *, stored: bool) -> None:
-    logger.info("Job succeeded" if stored else "Job lost", job=job.id, run=job.run, attempt=job.attempt)

@@ -22,8 +22,8 @@ LEFT_OUT = frozenset(
     {
         # spacy.cli, the command line, for which functions/worker/pipeline.py has a stand-in: its parser, its colours
         "annotated-doc", "click", "colorama", "markdown-it-py", "mdurl", "pygments", "rich", "shellingham", "typer",
-        # … its downloads of models and projects
-        "anyio", "certifi", "charset-normalizer", "cloudpathlib", "h11", "httpcore", "httpx", "idna", "requests",
+        # … its downloads of models and projects; h11 stays, because the other layer needs it
+        "anyio", "certifi", "charset-normalizer", "cloudpathlib", "httpcore", "httpx", "idna", "requests",
         "smart-open", "urllib3", "weasel",
         # … and its templates of training configurations
         "jinja2", "markupsafe",

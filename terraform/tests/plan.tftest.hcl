@@ -247,7 +247,8 @@ run "api" {
     condition = toset(keys(aws_apigatewayv2_route.route)) == toset([
       "POST /oauth/token", "GET /.well-known/jwks.json", "GET /.well-known/oauth-authorization-server",
       "POST /analyze", "POST /uploads", "GET /jobs", "GET /jobs/{id}", "DELETE /jobs/{id}", "POST /jobs/{id}/cancel",
-      "POST /jobs/{id}/retry", "GET /health", "GET /openapi.json", "$default",
+      "POST /jobs/{id}/retry", "GET /jobs/{id}/deliveries", "POST /jobs/{id}/deliveries",
+      "GET /health", "GET /openapi.json", "$default",
     ])
     error_message = "The routes must be those of docs/api.md, and $default."
   }

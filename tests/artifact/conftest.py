@@ -18,6 +18,7 @@ from moto.server import ThreadedMotoServer
 
 from local.package import Manifest, build
 from local.package.functions import layer_of
+from shared.vault import Vault
 from tests.artifact.runtime import Unpacked, make_environment, unzip
 
 ROOT = Path(__file__).parents[2]
@@ -28,16 +29,22 @@ CREDENTIALS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing
 
 @dataclass(frozen=True)
 class Services:
-    """An S3 with the model artifact, a DynamoDB with the table of jobs, and an SQS."""
+    """An S3 with the model artifact, a DynamoDB with the tables, an SQS and a KMS."""
 
     url: str
     dynamodb: Any
     sqs: Any
+    kms: Any
 
     def queue(self, name: str) -> str:
         """The URL of a new queue."""
         url: str = self.sqs.create_queue(QueueName=name)["QueueUrl"]
         return url
+
+    def sealed(self, client_id: str, secret: str) -> str:
+        """The secret as the table of clients holds it."""
+        key = self.kms.create_key()["KeyMetadata"]["Arn"]
+        return Vault(key, kms=self.kms).seal(client_id, secret)
 
 
 @pytest.fixture(scope="session")
@@ -79,6 +86,7 @@ def variables(manifest: Manifest, public_keys: str) -> dict[str, dict[str, str]]
     """Each function's settings, as Terraform writes them."""
     public = {"PUBLIC_URL": "https://api.example", "PUBLIC_KEYS": public_keys, "JOBS_TABLE": "jobs"}
     lanes = {"BUCKET": "bucket", "JOBS_QUEUE_URL": f"{QUEUES}/jobs", "SOLO_QUEUE_URL": f"{QUEUES}/solo"}
+    lanes["WEBHOOKS_QUEUE_URL"] = f"{QUEUES}/webhooks"
     model = {"MODEL_NAME": manifest.model.name, "MODEL_VERSION": manifest.model.version}
     return {
         "auth": {
@@ -98,6 +106,15 @@ def variables(manifest: Manifest, public_keys: str) -> dict[str, dict[str, str]]
             "CLIENTS_TABLE": "clients",
             "LIMITS": json.dumps({"requests_per_minute": 600, "open_jobs": 1_000, "bytes_per_day": 1_000_000_000}),
             "WORKER_VERSION": "1",
+            "ALLOW_LOOPBACK_WEBHOOKS": "false",
+        },
+        "webhook": {
+            "PUBLIC_URL": "https://api.example",
+            "JOBS_TABLE": "jobs",
+            "CLIENTS_TABLE": "clients",
+            "WEBHOOKS_QUEUE_URL": f"{QUEUES}/webhooks",
+            "WEBHOOK_DELAYS_SECONDS": "[0, 5, 300, 1800, 7200, 18000, 36000, 36000]",
+            "ALLOW_LOOPBACK_WEBHOOKS": "false",
         },
         "worker": {
             "JOBS_TABLE": "jobs",
@@ -115,6 +132,7 @@ def variables(manifest: Manifest, public_keys: str) -> dict[str, dict[str, str]]
             "WORKER_VERSION": "1",
             "JOBS_DEAD_LETTER_QUEUE_URL": f"{QUEUES}/jobs-dead-letter",
             "SOLO_DEAD_LETTER_QUEUE_URL": f"{QUEUES}/solo-dead-letter",
+            "WEBHOOKS_DEAD_LETTER_QUEUE_URL": f"{QUEUES}/webhooks-dead-letter",
         },
     }
 
@@ -149,8 +167,15 @@ def services(manifest: Manifest) -> Iterator[Services]:
                 }
             ],
         )
-        sqs = boto3.client("sqs", endpoint_url=url, **CREDENTIALS)
-        yield Services(url=url, dynamodb=dynamodb, sqs=sqs)
+        dynamodb.create_table(
+            TableName="clients",
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": "client_id", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "client_id", "KeyType": "HASH"}],
+        )
+        sqs, kms = (boto3.client(name, endpoint_url=url, **CREDENTIALS) for name in ("sqs", "kms"))
+        yield Services(url=url, dynamodb=dynamodb, sqs=sqs, kms=kms)
+        kms.close()
         sqs.close()
         s3.close()
         dynamodb.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from functions.webhook.signing import new_secret
 from local.package import Manifest, build
 from local.package.functions import layer_of
 from tests.artifact.conftest import OUTPUT, Services
@@ -72,8 +73,34 @@ def test_janitor_ticks(python: Path, unpacked: Unpack, variables: Variables, ser
     assert invoke(python, unpacked("janitor"), {}, settings) == {"expired": 1}
 
 
+def test_webhook_delivers(python: Path, unpacked: Unpack, variables: Variables, services: Services) -> None:
+    """An end that is due is announced by the message about it; here to an address that must not be called."""
+    webhook = {"M": {"url": {"S": "https://127.0.0.1/hook"}, "events": {"L": [{"S": "job.failed"}]}}}
+    job = {
+        "id": {"S": "j"}, "part": {"S": "job"}, "client_id": {"S": "c"}, "status": {"S": "failed"}, "webhook": webhook,
+        "model": {"M": {"name": {"S": "m"}, "version": {"S": "1"}}},
+        **{name: {"N": "1"} for name in ("characters", "created_at", "queued_at", "deadline", "due_at", "due_slot")},
+        "completed_at": {"N": "1"}, "expires_at": {"N": "4000000000"}, "run": {"N": "1"}, "attempt": {"N": "1"},
+    }  # fmt: skip
+    services.dynamodb.put_item(TableName="jobs", Item=job)
+    secret = {"sealed": {"S": services.sealed("c", new_secret())}, "created_at": {"N": "1"}}
+    client = {
+        "client_id": {"S": "c"}, "name": {"S": "n"}, "scope": {"S": "jobs:write"}, "created_at": {"N": "1"},
+        "secrets": {"L": []}, "webhook_secrets": {"L": [{"M": secret}]},
+    }  # fmt: skip
+    services.dynamodb.put_item(TableName="clients", Item=client)
+    settings = {
+        **variables["webhook"], "WEBHOOKS_QUEUE_URL": services.queue("webhooks"), "AWS_ENDPOINT_URL": services.url
+    }  # fmt: skip
+    event = sqs_event({"job": "j", "run": 1, "status": "failed"}, {"not": "a message"})
+    assert invoke(python, unpacked("webhook"), event, settings) is None
+    key = {"id": {"S": "j"}, "part": {"S": "delivery#1.failed"}}
+    (attempt,) = services.dynamodb.get_item(TableName="jobs", Key=key)["Item"]["attempts"]["L"]
+    assert attempt["M"]["error"] == {"S": "url_refused"}
+
+
 def test_functions_are_the_folders_with_a_handler(manifest: Manifest) -> None:
-    assert {"auth", "janitor", "submit", "worker"} <= set(manifest.functions)
+    assert {"auth", "janitor", "submit", "webhook", "worker"} <= set(manifest.functions)
 
 
 def test_zips_hold_only_what_their_function_imports(manifest: Manifest) -> None:
@@ -91,7 +118,7 @@ def test_layers_leave_boto3_to_the_runtime(manifest: Manifest) -> None:
         assert packages.isdisjoint({"boto3", "botocore", "s3transfer"})
 
 
-@pytest.mark.parametrize("name", ["auth", "submit"])
+@pytest.mark.parametrize("name", ["auth", "submit", "webhook"])
 def test_api_functions_import_no_model_code(python: Path, unpacked: Unpack, variables: Variables, name: str) -> None:
     """They run on their own layer; neither spaCy nor numpy is there to be imported, nor boto3 before it is needed."""
     function = unpacked(name)

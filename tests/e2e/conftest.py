@@ -26,6 +26,7 @@ from tests.e2e.backstage import Backstage
 from tests.e2e.faults import control
 
 FOLDER = ROOT / ".samovar" / "e2e"
+VARIABLES = {"webhook_delays_seconds": [0, 1, 1, 1, 1, 1, 1, 1]}  # a day in a few seconds
 SETUP_SECONDS = 600  # the first test waits for the cloud
 
 _BEGAN = pytest.StashKey[int]()
@@ -48,7 +49,7 @@ def stack(pytestconfig: pytest.Config) -> Iterator[Stack]:
     with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         sys.stdout.write("\n")
         with Steps(Console(file=sys.stdout, highlight=False)) as steps:
-            up = cloud.up(FOLDER, steps=steps, port=None)
+            up = cloud.up(FOLDER, steps=steps, port=None, variables=VARIABLES)
     yield up
     if not kept:
         cloud.down(FOLDER)

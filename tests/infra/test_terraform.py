@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from local import terraform
-from shared.settings import AuthSettings, JanitorSettings, Settings, SubmitSettings, WorkerSettings
+from shared.settings import AuthSettings, JanitorSettings, Settings, SubmitSettings, WebhookSettings, WorkerSettings
 
 MODELS: dict[str, type[Settings]] = {
     "auth": AuthSettings,
     "janitor": JanitorSettings,
     "submit": SubmitSettings,
+    "webhook": WebhookSettings,
     "worker": WorkerSettings,
 }
 
@@ -24,7 +25,7 @@ run "settings" {
   command = plan
 
   assert {
-    condition     = keys(output.settings) == ["auth", "janitor", "submit", "worker"]
+    condition     = keys(output.settings) == ["auth", "janitor", "submit", "webhook", "worker"]
     error_message = "Another function has settings: add its model here."
   }
 

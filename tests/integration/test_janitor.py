@@ -13,6 +13,7 @@ import pytest
 from functions.janitor.due import Janitor
 from shared import aws
 from shared.blobs import Blobs
+from shared.deliveries import DeliveryStore
 from shared.errors import Transient
 from shared.models import Job, Message, Metrics
 from shared.queues import DeadLetterQueue, Lane
@@ -31,9 +32,20 @@ class Cloud:
         self.urls = {"jobs": services.jobs_queue_url, "solo": services.solo_queue_url}
         self.dead = self.sqs.create_queue(QueueName="dead", Attributes={"VisibilityTimeout": "0"})["QueueUrl"]
         self.lanes = {name: Lane(url) for name, url in self.urls.items()}
+        self.urls["webhooks"] = services.webhooks_queue_url
+        self.webhooks_dead = services.webhooks_dead_letter_queue_url
 
-    def janitor(self, now: int) -> Janitor:
-        return Janitor(self.store, self.lanes, [DeadLetterQueue(self.dead)], lambda: now)
+    def janitor(self, now: int, **options: Any) -> Janitor:
+        return Janitor(
+            self.store,
+            self.lanes,
+            [DeadLetterQueue(self.dead)],
+            lambda: now,
+            DeliveryStore("jobs"),
+            Lane(self.urls["webhooks"]),
+            DeadLetterQueue(self.webhooks_dead),
+            **options,
+        )
 
     def tick(self, now: int) -> Counter[str]:
         return self.janitor(now).tick()
@@ -282,8 +294,7 @@ def test_busy_store_leaves_the_rest_to_the_next_tick(cloud: Cloud, monkeypatch: 
 
 def test_tick_without_time_begins_nothing(cloud: Cloud) -> None:
     cloud.job()
-    janitor = Janitor(cloud.store, cloud.lanes, [DeadLetterQueue(cloud.dead)], lambda: DUE, has_time=lambda: False)
-    assert janitor.tick() == {}
+    assert cloud.janitor(DUE, has_time=lambda: False).tick() == {}
 
 
 def test_index_that_lags_does_no_harm(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 from shared import aws
 from shared.blobs import Blobs
 from shared.errors import AttemptsExhausted, InputMissing
-from shared.models import Job, Message, Metrics, Model, new_job_id
+from shared.models import Job, Message, Metrics, Model, Webhook, new_job_id
 from shared.store import DEADLINE_MS, LEASE_MS, LIFETIME_SECONDS, JobStore
 from tests.fakes import MemoryJobs
 
@@ -98,6 +98,20 @@ class TestContract:
         for attempt in range(5):
             assert jobs.release(claimed(jobs, job, owner=str(attempt)))
         assert jobs.claim(message(job), owner="x", now=NOW) is None
+
+    @pytest.mark.parametrize("event", ["job.succeeded", "job.failed"])
+    def test_end_that_is_to_be_announced_stays_due(self, jobs: JobStore, event: str) -> None:
+        webhook = Webhook(url="https://receiver.example/", events=frozenset({event}))
+        succeeding, failing = new_job(webhook=webhook), new_job(webhook=webhook)
+        for job in (succeeding, failing):
+            jobs.create(job, b"")
+        assert jobs.succeed(claimed(jobs, succeeding), b"{}", metrics=Metrics(), now=NOW + 5)
+        assert jobs.fail(claimed(jobs, failing), InputMissing("gone"), metrics=Metrics(), now=NOW + 5)
+        ended = {f"job.{job.status}": job for job in (jobs.get(succeeding.id, now=NOW), jobs.get(failing.id, now=NOW))}
+        announced = ended.pop(event)
+        (other,) = ended.values()
+        assert (announced.due_at, announced.is_unannounced) == (NOW + 5 + 60_000, True)
+        assert (other.due_at, other.due_slot, other.is_unannounced) == (None, None, False)
 
     def test_success_points_at_the_result(self, jobs: JobStore) -> None:
         job = new_job()

@@ -110,9 +110,9 @@ class TestIdempotency:
         barrier, found = threading.Barrier(4), JobStore.key
         monkeypatch.setattr(JobStore, "key", lambda *a, **k: [found(*a, **k), barrier.wait(timeout=20)][0])
         service = dataclasses.replace(submit._service(), admit_job=lambda *_: None)
-        request = submit.AnalyzeRequest(text="a")
+        request, client_id = submit.AnalyzeRequest(text="a"), call.api.client.client_id
         with ThreadPoolExecutor(max_workers=4) as threads:
-            outcomes = list(threads.map(lambda _: service.submit("c_1", request, size=1, key="k"), range(4)))
+            outcomes = list(threads.map(lambda _: service.submit(client_id, request, size=1, key="k"), range(4)))
         assert len({outcome.job.id for outcome in outcomes}) == 1
         assert sorted(outcome.is_replayed for outcome in outcomes) == [False, True, True, True]
 

@@ -26,8 +26,9 @@ from moto import mock_aws
 
 from functions.janitor.due import Janitor
 from shared.blobs import Blobs
+from shared.deliveries import DeliveryStore
 from shared.errors import ModelFailed
-from shared.models import TERMINAL, Job, Message, Metrics, Model, new_job_id
+from shared.models import TERMINAL, Job, Message, Metrics, Model, Webhook, announced_part, new_job_id
 from shared.queues import DeadLetterQueue, Lane
 from shared.store import DEADLINE_MS, LIFETIME_SECONDS, MERGE_ATTEMPTS_LIMIT, JobStore
 from tests.conftest import made_up_credentials, provision
@@ -50,7 +51,7 @@ class Lives(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.sqs, self.urls, self.store, self.lanes, self.dead = self.cloud
+        self.sqs, self.urls, self.store, self.lanes, self.dead, self.deliveries, self.webhooks_url = self.cloud
         self.now = START
         self.names: list[str] = []
         self.owners = 0
@@ -68,12 +69,13 @@ class Lives(RuleBasedStateMachine):
 
     # What happens
 
-    @rule(target=jobs, characters=st.sampled_from([10, 10, 200_000]))
-    def submit(self, characters: int) -> str:
+    @rule(target=jobs, characters=st.sampled_from([10, 10, 200_000]), has_webhook=st.booleans())
+    def submit(self, characters: int, has_webhook: bool) -> str:
         job_id = new_job_id(self.now)
         job = Job(
             id=job_id, client_id="c", model=Model(name="m", version="1"), characters=characters, created_at=self.now,
             queued_at=self.now, deadline=self.now + DEADLINE_MS, expires_at=self.now // 1000 + LIFETIME_SECONDS,
+            webhook=Webhook(url="https://receiver.example/") if has_webhook else None,
         )  # fmt: skip
         self.store.create(job, b"{}")
         self.names.append(job_id)
@@ -186,7 +188,10 @@ class Lives(RuleBasedStateMachine):
         again = self.store.retry(read, now=self.now)
         if again is None:
             assert (
-                before.status not in {"failed", "canceled", "expired"} or read.id in self.deleted or stale(read, before)
+                before.status not in {"failed", "canceled", "expired"}
+                or read.id in self.deleted
+                or stale(read, before)
+                or before.is_unannounced
             )
         else:
             assert (again.run, again.attempt, again.status) == (read.run + 1, 0, "queued")
@@ -200,7 +205,21 @@ class Lives(RuleBasedStateMachine):
     @rule()
     def tick(self) -> None:
         self.touched.update(self.names)
-        Janitor(self.store, self.lanes, self.dead, lambda: self.now).tick()
+        webhooks = Lane(self.webhooks_url)
+        Janitor(self.store, self.lanes, self.dead, lambda: self.now, self.deliveries, webhooks, self.dead[0]).tick()
+
+    @rule(job_id=jobs)
+    def announce(self, job_id: str) -> None:
+        """Whoever handles the message first: the function, or a retry. Messages come late and twice."""
+        job = self.kept(job_id)
+        if job.is_unannounced:
+            self.deliveries.announce(job, b"{}", now=self.now)
+
+    @rule(read=reads)
+    def announce_late(self, read: Job) -> None:
+        """By a copy that read the job some time ago; it must not touch the run that follows."""
+        if read.is_unannounced and read.run == self.kept(read.id).run:
+            self.deliveries.announce(read, b"{}", now=self.now)
 
     @rule()
     def lose_messages(self) -> None:
@@ -224,7 +243,7 @@ class Lives(RuleBasedStateMachine):
         if job.id in self.deleted:
             assert job.deleted_at is not None, "a deleted job stays so"
             assert job.is_terminal, "and nothing happens to it"
-            assert (job.result_part, job.result_key, job.due_at) == (None, None, None)
+            assert (job.result_part, job.result_key) == (None, None)
         assert job.run >= self.runs.get(job.id, 1), "runs only grow"
         self.runs[job.id] = job.run
         assert MERGE_ATTEMPTS_LIMIT >= job.attempt >= self.attempts.get(run, 0), (
@@ -234,7 +253,9 @@ class Lives(RuleBasedStateMachine):
         if job.status in TERMINAL:
             end = (job.status, job.completed_at)
             assert self.ends.setdefault(run, end) == end, "an end is final within its run"
-            assert job.due_at is None, "nobody need look at a job that ended"
+            announced = self.deliveries.get(job.id, announced_part(job.run, job.status)) is not None
+            assert announced or job.is_unannounced == job.announces(job.status), "an end is announced, or due for it"
+            assert job.due_at is None or job.is_unannounced, "nobody need look at a job that ended else"
             assert job.owner is None, "nobody holds a job that ended"
         else:
             assert run not in self.ends, "what ended does not go on"
@@ -252,11 +273,20 @@ class Lives(RuleBasedStateMachine):
                 self.work(message)
             self.touched.update(self.names)
             self.jobs_keep_their_promises()
+            for job_id in self.names:
+                self.announce(job_id)
             if all(self.kept(job_id).is_terminal for job_id in self.names):
+                self.check_announcements()
                 return
             self.now += 61_000
         left = Counter(self.kept(job_id).status for job_id in self.names)
         pytest.fail(f"Jobs stay open: {left}")
+
+    def check_announcements(self) -> None:
+        """Every end of a run that a client wants to know of is announced, whatever came after it."""
+        for (job_id, run), (status, _) in self.ends.items():
+            if self.kept(job_id).announces(status):
+                assert self.deliveries.get(job_id, announced_part(run, status)) is not None, "no end is lost"
 
     def work(self, message: Message) -> None:
         """What a worker does with a message."""
@@ -324,7 +354,8 @@ def provisioned() -> Any:
     urls = {"jobs": services.jobs_queue_url, "solo": services.solo_queue_url}
     dead = services.sqs.create_queue(QueueName="dead")["QueueUrl"]
     lanes = {name: Lane(url) for name, url in urls.items()}
-    return services.sqs, urls, JobStore("jobs", Blobs("bucket")), lanes, [DeadLetterQueue(dead)]
+    store, deliveries = JobStore("jobs", Blobs("bucket")), DeliveryStore("jobs")
+    return services.sqs, urls, store, lanes, [DeadLetterQueue(dead)], deliveries, services.webhooks_queue_url
 
 
 def test_whatever_happens_to_jobs_each_comes_to_one_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ def _stack(**changes: object) -> Stack:
         "region": "us-east-1",
         "client_id": "c_x",
         "client_secret": "sk_hidden",
+        "webhook_secret": "whsec_hidden",
         "outputs": {"jobs_table": "jobs"},
         "pid": os.getpid(),
         "port": 1,
@@ -42,7 +43,7 @@ def test_only_its_owner_may_read_it_even_over_a_file_that_all_could(tmp_path: Pa
 
 
 def test_the_secret_is_not_shown_in_passing():
-    assert "sk_hidden" not in repr(_stack())
+    assert "hidden" not in repr(_stack())
 
 
 def test_without_one_the_way_up_is_named(tmp_path: Path):

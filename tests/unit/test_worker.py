@@ -20,7 +20,7 @@ from functions.worker.pipeline import Pipeline
 from functions.worker.shards import slices as slices_of
 from shared.clock import now_ms
 from shared.errors import ModelError, Transient
-from shared.models import Job, Message, Model, new_job_id
+from shared.models import Job, Message, Model, Webhook, WebhookMessage, new_job_id
 from tests.fakes import MemoryJobs, MemoryLane, MemoryPaces
 
 NOW = 1_800_000_000_000
@@ -40,10 +40,11 @@ class Bench:
         self.loaded = loaded
         self.solo = MemoryLane()
         self.paces = MemoryPaces()
+        self.webhooks = MemoryLane()
         self.worker = self.worker_with(self.load)
 
     def worker_with(self, load: Callable[[], tuple[Pipeline, int]], **options: float) -> Worker:
-        return Worker(self.jobs, self.solo, load, paces=self.paces, **options)
+        return Worker(self.jobs, self.solo, load, paces=self.paces, webhooks=self.webhooks, **options)
 
     def load(self) -> tuple[Pipeline, int]:
         return self.loaded, 0
@@ -381,3 +382,24 @@ def test_backoff_grows_and_ends(jitter: float) -> None:
     assert waits == sorted(waits)
     assert 1 <= waits[0] <= 5
     assert waits[-1] <= 300
+
+
+@pytest.mark.parametrize(("text", "status"), [("Ada lived in London.", "succeeded"), ("", "failed")])
+def test_end_is_announced_as_soon_as_it_is_written(bench: Bench, text: str, status: str) -> None:
+    webhook = Webhook(url="https://receiver.example/")
+    job = bench.add("Ada.")
+    bench.jobs.jobs[job.id] = bench.jobs.jobs[job.id].model_copy(update={"webhook": webhook})
+    if not text:
+        del bench.jobs.payloads[job.id]
+    assert bench.run(job) == []
+    assert bench.jobs.jobs[job.id].is_unannounced
+    assert bench.webhooks.sent == [(WebhookMessage(job=job.id, run=1, status=status), "c_1")]
+
+
+def test_end_that_another_wrote_is_not_announced(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = bench.add("Ada.")
+    webhook = Webhook(url="https://receiver.example/")
+    bench.jobs.jobs[job.id] = bench.jobs.jobs[job.id].model_copy(update={"webhook": webhook})
+    monkeypatch.setattr(bench.jobs, "succeed", lambda *_, **__: False)
+    bench.run(job)
+    assert bench.webhooks.sent == []

@@ -63,6 +63,18 @@ override_resource {
   values = { arn = "arn:aws:sqs:eu-west-2:123456789012:solo-dead-letter", id = "https://sqs.example/solo-dead-letter" }
 }
 override_resource {
+  target = aws_sqs_queue.webhooks
+  values = { arn = "arn:aws:sqs:eu-west-2:123456789012:webhooks", id = "https://sqs.example/webhooks" }
+}
+override_resource {
+  target = aws_sqs_queue.webhooks_dead_letter
+  values = { arn = "arn:aws:sqs:eu-west-2:123456789012:webhooks-dead-letter", id = "https://sqs.example/webhooks-dead-letter" }
+}
+override_resource {
+  target = aws_kms_key.webhook_secrets
+  values = { arn = "arn:aws:kms:eu-west-2:123456789012:key/eeeeeeee-eeee-4eee-8eee-eeeeeeeeeeee" }
+}
+override_resource {
   target = aws_kms_key.data
   values = { arn = "arn:aws:kms:eu-west-2:123456789012:key/dddddddd-dddd-4ddd-8ddd-dddddddddddd" }
 }
@@ -89,6 +101,10 @@ override_resource {
 override_resource {
   target = module.worker.aws_lambda_alias.live
   values = { arn = "arn:aws:lambda:eu-west-2:123456789012:function:worker:live" }
+}
+override_resource {
+  target = module.webhook.aws_lambda_alias.live
+  values = { arn = "arn:aws:lambda:eu-west-2:123456789012:function:webhook:live" }
 }
 override_resource {
   target = module.janitor.aws_lambda_alias.live
