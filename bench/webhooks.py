@@ -27,6 +27,8 @@ from local.steps import Steps
 FOLDER = emulator.ROOT / ".samovar" / "bench-webhooks"
 JOBS = 1_000
 IDLE_JOBS = 50
+# More environments than cores only wait for each other.
+VARIABLES = {"worker_concurrency": {"jobs": 2, "solo": 2}, "webhook_concurrency": 4}
 PATIENCE_SECONDS = 600
 DEAD = "http://127.0.0.1:9/hook"  # the port of `discard`, where nobody listens
 
@@ -87,7 +89,7 @@ def main() -> int:
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
         with Steps(Console(file=sys.stdout, highlight=False)) as steps:
-            stack = cloud.up(FOLDER, steps=steps, port=None)
+            stack = cloud.up(FOLDER, steps=steps, port=None, variables=VARIABLES)
         with Receiver().listening() as receiver, _client(stack) as client:
             return report("webhooks", list(_figures(client, receiver, jobs)))
     finally:

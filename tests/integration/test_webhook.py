@@ -378,6 +378,13 @@ class TestCopies:
         assert cloud.deliverer.handle(message) == "nothing to do"
         assert cloud.delivery(job).made == 1
 
+    def test_copy_that_read_before_another_made_the_attempt_makes_none(self, cloud: Cloud) -> None:
+        read = cloud.deliveries.announce(cloud.ended(unheard()), b"{}", now=cloud.now)
+        mine = cloud.deliveries.claim(read, owner="a", now=cloud.now)
+        assert mine is not None
+        assert cloud.deliveries.record(mine, None, state="pending", next_at=cloud.now, due_at=cloud.now)
+        assert cloud.deliveries.claim(read, owner="b", now=cloud.now) is None
+
     @pytest.mark.parametrize(
         "wrong",
         [{"job": "nobody"}, {"run": 2}, {"status": "failed"}, {"attempt": 3}],
