@@ -10,6 +10,7 @@ NAMES = {
     "cold": "a cold process to its first result, against plain spaCy",
     "throughput": "the worker over an in-memory store, against nlp.pipe",
     "model": "a model of 220 MB from an empty folder to its first result, against the naive way",
+    "client": "the command line's first word, and the memory of many texts, on a local cloud of its own",
     "cloud": "a warm job, big texts and many jobs on a local cloud of its own",
 }
 

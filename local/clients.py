@@ -6,6 +6,7 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,27 +42,36 @@ def exists(dynamodb: Any, table: str, client_id: str) -> bool:
     return "Item" in dynamodb.get_item(TableName=table, Key=aws.to_item({"client_id": client_id}))
 
 
-def _create(*, name: str, scope: str, folder: Path | None) -> None:
+def create(dynamodb: Any, outputs: Mapping[str, Any], *, name: str, scope: str) -> dict[str, str]:
+    """Register a client where Terraform's outputs say; returns what is to be shown of it, this once.
+
+    Raises:
+        Problem: when the name or the scope is none, or AWS does not take the client.
+    """
     if not name.strip():
         raise Problem("A client needs a name: make client NAME=…")
     if not scope.split() or not SCOPES.issuperset(scope.split()):
         raise Problem(f"The scope may hold {' and '.join(sorted(SCOPES))}.")
-    dynamodb, table = _table(folder)
     try:
-        client_id, secret = register(dynamodb, table, name=name, scope=" ".join(scope.split()))
+        client_id, secret = register(dynamodb, outputs["clients_table"], name=name, scope=" ".join(scope.split()))
     except (BotoCoreError, ClientError) as error:
         raise Problem(f"AWS does not take the client: {error}") from error
-    print(f"client_id      {client_id}\nclient_secret  {secret}")
+    return {"client_id": client_id, "client_secret": secret}
+
+
+def _create(*, name: str, scope: str, folder: Path | None) -> None:
+    for what, value in create(*services(folder), name=name, scope=scope).items():
+        print(f"{what:<15}{value}")
     print("The secret is shown this once; what is kept is its hash.", file=sys.stderr)
 
 
-def _table(folder: Path | None) -> tuple[Any, str]:
-    """DynamoDB and the name of the table of clients: of the local cloud in `folder`, or of the deployment."""
+def services(folder: Path | None) -> tuple[Any, dict[str, Any]]:
+    """DynamoDB and Terraform's outputs: of the local cloud in `folder`, or of the deployment."""
     if folder:
         stack = Stack.load(folder)
-        return stack.client("dynamodb"), stack.outputs["clients_table"]
+        return stack.client("dynamodb"), stack.outputs
     outputs = _deployment()
-    return boto3.client("dynamodb", region_name=outputs["region"]), outputs["clients_table"]
+    return boto3.client("dynamodb", region_name=outputs["region"]), outputs
 
 
 def _deployment() -> dict[str, Any]:

@@ -45,16 +45,21 @@ class Client(Record):
 
 def new_client(*, name: str, scope: str) -> tuple[Client, str]:
     """A new client and its secret, which nothing can show again."""
-    secret = f"sk_{secrets.token_urlsafe(32)}"
-    now = int(time.time())
+    slot, secret = new_client_secret()
     client = Client(
         client_id=f"c_{secrets.token_urlsafe(16)}",
         name=name,
         scope=scope,
-        secrets=(Secret(sha256=_digest(secret), created_at=now),),
-        created_at=now,
+        secrets=(slot,),
+        created_at=slot.created_at,
     )
     return client, secret
+
+
+def new_client_secret() -> tuple[Secret, str]:
+    """What is kept of a new secret, and the secret, which nothing can show again."""
+    secret = f"sk_{secrets.token_urlsafe(32)}"
+    return Secret(sha256=_digest(secret), created_at=int(time.time())), secret
 
 
 def _digest(secret: str) -> str:

@@ -34,6 +34,15 @@ def verify(headers: Mapping[str, str], body: bytes | str, secret: str | Iterable
         raise WebhookInvalid("The webhook is signed, but it is no event") from None
 
 
+def check_secret(secret: str) -> None:
+    """Say in time whether a secret can be one.
+
+    Raises:
+        ValueError: when it cannot.
+    """
+    _key(secret)
+
+
 def _key(secret: str) -> Webhook:
     if not secret.startswith("whsec_") or len(secret) < _SECRET_LENGTH:
         raise ValueError("A webhook's secret begins with whsec_, and base64 of at least 24 bytes follows")
