@@ -13,6 +13,7 @@ NAMES = {
     "planner": "a million jobs under six strategies, time and memory",
     "replay": "cold starts of ten minutes on a local cloud of its own, against the planner's",
     "webhooks": "from a job's end to its webhook's arrival, and beside dead receivers",
+    "client": "the command line's first word, and the memory of many texts, on a local cloud of its own",
     "cloud": "a warm job, big texts and many jobs on a local cloud of its own",
 }
 

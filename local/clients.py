@@ -6,6 +6,7 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,24 +55,33 @@ def exists(dynamodb: Any, table: str, client_id: str) -> bool:
     return "Item" in dynamodb.get_item(TableName=table, Key=aws.to_item({"client_id": client_id}))
 
 
-def _create(*, name: str, scope: str, folder: Path | None) -> None:
+def create(dynamodb: Any, kms: Any, outputs: Mapping[str, Any], *, name: str, scope: str) -> dict[str, str]:
+    """Register a client where Terraform's outputs say; returns what is to be shown of it, this once.
+
+    Raises:
+        Problem: when the name or the scope is none, or AWS does not take the client.
+    """
     if not name.strip():
         raise Problem("A client needs a name: make client NAME=…")
     if not scope.split() or not SCOPES.issuperset(scope.split()):
         raise Problem(f"The scope may hold {' and '.join(sorted(SCOPES))}.")
-    dynamodb, kms, outputs = _services(folder)
     table, key = outputs["clients_table"], outputs["webhook_secrets_key_arn"]
     try:
         client_id, secret = register(dynamodb, table, name=name, scope=" ".join(scope.split()))
         webhook_secret = give_webhook_secret(dynamodb, kms, table=table, key=key, client_id=client_id)
     except (BotoCoreError, ClientError, Transient) as error:
         raise Problem(f"AWS does not take the client: {error}") from error
-    print(f"client_id       {client_id}\nclient_secret   {secret}\nwebhook_secret  {webhook_secret}")
+    return {"client_id": client_id, "client_secret": secret, "webhook_secret": webhook_secret}
+
+
+def _create(*, name: str, scope: str, folder: Path | None) -> None:
+    for what, value in create(*services(folder), name=name, scope=scope).items():
+        print(f"{what:<16}{value}")
     print("The secrets are shown this once; kept are a hash, and what only webhooks can open.", file=sys.stderr)
 
 
-def _services(folder: Path | None) -> tuple[Any, Any, dict[str, Any]]:
-    """DynamoDB, KMS and the outputs: of the local cloud in `folder`, or of the deployment."""
+def services(folder: Path | None) -> tuple[Any, Any, dict[str, Any]]:
+    """DynamoDB, KMS and Terraform's outputs: of the local cloud in `folder`, or of the deployment."""
     if folder:
         stack = Stack.load(folder)
         return stack.client("dynamodb"), stack.client("kms"), stack.outputs

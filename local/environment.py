@@ -21,6 +21,7 @@ ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / "bin" / "python"
 UV = ENVIRONMENT / "bin" / "uv"
 REQUIREMENTS = ROOT / "requirements" / "dev.txt"
+CLIENT = ROOT / "client"  # the project's own package, which `.venv/bin/samovar` runs from its sources
 STAMP = ENVIRONMENT / "requirements.txt"  # what was installed last
 OLDEST = (3, 11)
 
@@ -36,7 +37,12 @@ def main() -> int:
 
 
 def _is_current() -> bool:
-    return UV.exists() and STAMP.is_file() and STAMP.read_bytes() == REQUIREMENTS.read_bytes() and _is_usable()
+    return UV.exists() and STAMP.is_file() and STAMP.read_bytes() == _wanted() and _is_usable()
+
+
+def _wanted() -> bytes:
+    """Everything that decides what is installed."""
+    return REQUIREMENTS.read_bytes() + (CLIENT / "pyproject.toml").read_bytes()
 
 
 def _is_usable() -> bool:
@@ -86,7 +92,9 @@ def _make() -> None:
         alone.write_text(_pinned("uv"), encoding="utf-8")
         _run(PYTHON, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", alone)
     _run(UV, "pip", "sync", "--quiet", "--python", PYTHON, "--require-hashes", REQUIREMENTS)
-    shutil.copyfile(REQUIREMENTS, STAMP)
+    # `sync` has removed it. uv builds with the backend that it brings along: nothing is fetched.
+    _run(UV, "pip", "install", "--quiet", "--python", PYTHON, "--no-deps", "--offline", "--editable", CLIENT)
+    STAMP.write_bytes(_wanted())
 
 
 def _pinned(name: str) -> str:

@@ -12,7 +12,7 @@ import time
 from functools import cached_property
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from shared import aws
 from shared.models import Limits, Record
@@ -47,7 +47,9 @@ class Client(Record):
     secrets: tuple[Secret, ...] = Field(max_length=SECRETS_LIMIT)
     created_at: int
     expected_parallelism: int = Field(default=1, ge=1, le=EXPECTED_PARALLELISM_LIMIT)
-    limits: dict[Literal["requests_per_minute", "open_jobs", "bytes_per_day"], int] = Field(default_factory=dict)
+    limits: dict[Literal["requests_per_minute", "open_jobs", "bytes_per_day"], PositiveInt] = Field(
+        default_factory=dict
+    )
 
     def limited(self, defaults: Limits) -> Limits:
         """The client's own limits, over the deployment's."""
@@ -69,16 +71,21 @@ class Client(Record):
 
 def new_client(*, name: str, scope: str) -> tuple[Client, str]:
     """A new client and its secret, which nothing can show again."""
-    secret = f"sk_{secrets.token_urlsafe(32)}"
-    now = int(time.time())
+    slot, secret = new_client_secret()
     client = Client(
         client_id=f"c_{secrets.token_urlsafe(16)}",
         name=name,
         scope=scope,
-        secrets=(Secret(sha256=_digest(secret), created_at=now),),
-        created_at=now,
+        secrets=(slot,),
+        created_at=slot.created_at,
     )
     return client, secret
+
+
+def new_client_secret() -> tuple[Secret, str]:
+    """What is kept of a new secret, and the secret, which nothing can show again."""
+    secret = f"sk_{secrets.token_urlsafe(32)}"
+    return Secret(sha256=_digest(secret), created_at=int(time.time())), secret
 
 
 def rotated(secrets_: tuple[WebhookSecret, ...], sealed: str, *, now: int) -> tuple[WebhookSecret, ...]:

@@ -23,9 +23,10 @@ _FREE = "(attribute_not_exists(#lease) OR #lease < :now)"  # no attempt is being
 class DeliveryStore:
     """What was announced, and what became of it."""
 
-    def __init__(self, table: str) -> None:
-        """Of the DynamoDB table `table`; the AWS client is built at first use."""
+    def __init__(self, table: str, *, dynamodb: Any = None) -> None:
+        """Of the DynamoDB table `table`; `dynamodb` in place of an AWS client that is built at first use."""
         self._table = table
+        self._given = dynamodb
 
     # Reading
 
@@ -264,7 +265,7 @@ class DeliveryStore:
 
     @cached_property
     def _dynamodb(self) -> Any:
-        return aws.client("dynamodb", connections=32)
+        return self._given or aws.client("dynamodb", connections=32)
 
 
 def replay(deliveries: DeliveryStore, client_id: str, *, since: int, now: int) -> Iterator[Delivery]:
