@@ -145,8 +145,10 @@ def _measured(arguments: dict[str, str], environment: dict[str, str], rounds: in
             with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
                 command = [sys.executable, "-c", program, argument, folder]
                 ran = subprocess.run(command, env=environment, cwd=emulator.ROOT, capture_output=True, check=True)
+            seconds = json.loads(ran.stdout.splitlines()[-1])
+            print(f"    {kind}: {seconds['all']:.2f} s, load {os.getloadavg()[0]:.1f}", flush=True)
             if number:  # the first round warms the disk's cache
-                runs[kind].append(json.loads(ran.stdout.splitlines()[-1]))
+                runs[kind].append(seconds)
     return runs
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import shutil
 import tarfile
@@ -9,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol, cast
@@ -82,32 +83,40 @@ class ModelCache:
         target = self.folder / f"model-{self.artifact.sha256[:32]}"
         if target.is_dir():
             return target
-        work = Path(tempfile.mkdtemp(prefix="model-", suffix=".part", dir=self.folder))
         try:
-            self._fetch(work / "model")
-            _name(work / "model", target)
+            with _alone(target.with_suffix(".lock")):
+                if not target.is_dir():  # else another environment with this /tmp was faster
+                    self._place(target)
         except aws.Missing:
             raise ModelError(f"There is no artifact of {self.artifact.size} bytes at {self.artifact.key}") from None
         except (OSError, tarfile.TarError) as error:
             raise ModelError(f"The artifact cannot be unpacked in {self.folder}: {error}") from error
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
         return target
+
+    def _place(self, target: Path) -> None:
+        part = target.with_suffix(".part")
+        if part.exists():  # of a process that was killed: it would fill /tmp
+            shutil.rmtree(part)
+        try:
+            self._fetch(part)
+            part.rename(target)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
 
     def _fetch(self, path: Path) -> None:
         """Unpack the artifact into `path` while it arrives: it is nowhere as a whole, and read once."""
-        broken: tarfile.TarError | None = None
+        broken: Exception | None = None
         with closing(self.blobs.parts(self.artifact.key, size=self.artifact.size)) as parts:
             arriving = _Arriving(parts)
             try:
                 _unpack(arriving, path)
-            except tarfile.TarError as error:
+            except (tarfile.TarError, ValueError) as error:  # tarfile's headers may hold numbers that are none
                 broken = error
             arriving.finish()
         if arriving.sha256 != self.artifact.sha256:
             raise ModelError(f"The artifact's SHA-256 is {arriving.sha256}, not {self.artifact.sha256}")
         if broken:
-            raise broken
+            raise tarfile.ReadError(str(broken)) from broken
 
 
 class _Arriving:
@@ -147,12 +156,12 @@ def _unpack(archive: _Arriving, target: Path) -> None:
         tar.extractall(target, filter="data")
 
 
-def _name(folder: Path, target: Path) -> None:
-    try:
-        folder.rename(target)
-    except OSError:
-        if not target.is_dir():  # else another environment with this /tmp was faster, with the same bytes
-            raise
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Run the block while no other thread or process does under `lock`; the end of a process gives it back."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _loaded(load: Callable[[Path], Pipeline], unpacked: Future[Path]) -> Pipeline:

@@ -54,7 +54,7 @@ def test_worker_warms_up(
     assert invoke(python, unpacked("worker"), event, {**variables["worker"], **local}) == {}
     item = services.dynamodb.get_item(TableName="jobs", Key=key)["Item"]
     assert len(item["environments"]["M"]) == 1
-    assert [path.name.split("-")[0] for path in tmp_path.iterdir()] == ["model"]
+    assert {path.suffix for path in tmp_path.glob("model-*")} == {"", ".lock"} == {p.suffix for p in tmp_path.iterdir()}
 
 
 def test_janitor_ticks(python: Path, unpacked: Unpack, variables: Variables, services: Services) -> None:
