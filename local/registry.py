@@ -96,7 +96,7 @@ class Registry:
         change = f"SET {', '.join(given)}" + (f" REMOVE {', '.join(gone)}" if gone else "")
         self._update(client_id, values, change, "attribute_exists(#client_id)")
 
-    def replay(self, client_id: str, *, since: int) -> list[str]:
+    def replay(self, client_id: str, *, since: int) -> tuple[str, ...]:
         """Begin anew what could not be delivered to the client since `since` (ms); the `webhook-id`s.
 
         The janitor sends it within about a minute. Broken off, the same call goes on where it was.
@@ -104,7 +104,7 @@ class Registry:
         self._get(client_id)
         deliveries = DeliveryStore(self.outputs["jobs_table"], dynamodb=self.dynamodb)
         with _explained("Replaying deliveries"):
-            return [delivery.name for delivery in replay(deliveries, client_id, since=since, now=now_ms())]
+            return tuple(delivery.name for delivery in replay(deliveries, client_id, since=since, now=now_ms()))
 
     def revoke(self, client_id: str) -> None:
         """Refuse the client from now on; once more does no harm."""

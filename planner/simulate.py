@@ -51,6 +51,7 @@ class Limits:
 
     account: int = 1_000
     mapping: int = 50
+    first: int = FIRST_CONCURRENCY  # of the mapping, before it steps up
 
 
 @dataclass(kw_only=True)
@@ -143,7 +144,8 @@ class _Simulation:
 
         polls = not strategy.fleet or strategy.fleet.beside
         self._most = min(limits.mapping, limits.account) if polls else 0  # batches in flight
-        self._limit = min(FIRST_CONCURRENCY, self._most)
+        self._first = min(limits.first, self._most)
+        self._limit = self._first
         self._in_flight = 0
         self._is_stepping = False
 
@@ -296,8 +298,8 @@ class _Simulation:
             self._pinged(at, environment)
         elif environment < FLEET:
             self._in_flight -= 1
-            if self._limit > FIRST_CONCURRENCY and self._in_flight <= FIRST_CONCURRENCY and not self._backlog:
-                self._limit = min(FIRST_CONCURRENCY, self._most)
+            if self._limit > self._first and self._in_flight <= self._first and not self._backlog:
+                self._limit = self._first
         if environment < PROVISIONED:
             self._idle.append((at, at + next(self._lifetimes), environment))
         elif environment in self._leaving:

@@ -19,7 +19,7 @@ class OnToken(_Switch):
     """D: a token begins a round of pings, at most one per cooldown; jobs wait for a warm-up that is under way."""
 
     environments: int = Field(default=1, ge=1)
-    cooldown_seconds: float = Field(default=120, ge=0)
+    cooldown_seconds: float = Field(default=120, ge=0, allow_inf_nan=False)
     closes_race: bool = True  # by DelaySeconds
 
 
@@ -27,7 +27,7 @@ class Schedule(_Switch):
     """B: rounds of pings, one every so many seconds while a window is open (always, without windows)."""
 
     environments: int = Field(default=1, ge=1)
-    every_seconds: float = Field(default=240, ge=1)
+    every_seconds: float = Field(default=240, ge=1, allow_inf_nan=False)
     windows: tuple[Window, ...] = ()
 
 
@@ -45,7 +45,7 @@ class Fleet(_Switch):
     max: int = Field(default=4, ge=1)
     instance_type: str = "c7g.large"
     slots: int = Field(default=2, ge=1)
-    boot_seconds: float = Field(default=90, ge=0)
+    boot_seconds: float = Field(default=90, ge=0, allow_inf_nan=False)
     backlog_per_instance: int = Field(default=20, ge=1)
     beside: bool = False
 

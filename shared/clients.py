@@ -17,6 +17,8 @@ from pydantic import Field, PositiveInt
 from shared import aws
 from shared.models import Limits, Record
 
+LimitName = Literal["requests_per_minute", "open_jobs", "bytes_per_day"]
+
 SECRETS_LIMIT = 2
 EXPECTED_PARALLELISM_LIMIT = 100  # environments that a token of one client may warm
 ROTATION_MS = 24 * 3600 * 1000  # how long deliveries are signed with the former secret, too
@@ -47,16 +49,14 @@ class Client(Record):
     secrets: tuple[Secret, ...] = Field(max_length=SECRETS_LIMIT)
     created_at: int
     expected_parallelism: int = Field(default=1, ge=1, le=EXPECTED_PARALLELISM_LIMIT)
-    limits: dict[Literal["requests_per_minute", "open_jobs", "bytes_per_day"], PositiveInt] = Field(
-        default_factory=dict
-    )
+    limits: dict[LimitName, PositiveInt] = Field(default_factory=dict)
+
+    webhook_url: str | None = None  # where the ends of jobs are announced to whose request does not say
+    webhook_secrets: tuple[WebhookSecret, ...] = Field(default=(), max_length=SECRETS_LIMIT)
 
     def limited(self, defaults: Limits) -> Limits:
         """The client's own limits, over the deployment's."""
         return Limits.model_validate({**defaults.model_dump(), **self.limits})
-
-    webhook_url: str | None = None  # where the ends of jobs are announced to whose request does not say
-    webhook_secrets: tuple[WebhookSecret, ...] = Field(default=(), max_length=SECRETS_LIMIT)
 
     def sealed_webhook_secrets(self, *, now: int) -> list[str]:
         """What signs a delivery at `now` (ms): the newest secret, first, and the former one while it is replaced."""

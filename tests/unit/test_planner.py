@@ -255,6 +255,7 @@ def test_options_that_cannot_be_used_are_refused_by_name(options, named, capsys)
     [
         ({}, "strategies[0].name"),
         ({"name": "x", "on_token": {"environments": 0}}, "strategies[0].on_token.environments"),
+        ({"name": "x", "schedule": {"every_seconds": float("inf")}}, "strategies[0].schedule.every_seconds"),
         ({"name": "x", "unknown": {}}, "strategies[0].unknown"),
         ({"name": "x", "snapstart": True, "provisioned": {}}, "snapstart: Lambda does not allow"),
         ({"name": "x", "fleet": {"min": 5, "max": 1}}, "fleet: max"),

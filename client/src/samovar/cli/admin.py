@@ -24,14 +24,35 @@ def registry(*, local: bool, folder: Path | None) -> Registry:
         ClickException: outside a checkout, or without what the checkout's code needs.
     """
     root = _checkout()
+    with _importing(root):
+        from local.registry import Registry
+    return Registry.open((folder or root / ".samovar").resolve() if local else None)
+
+
+def plan(arguments: list[str]) -> int:
+    """Run the checkout's planner; its exit status.
+
+    Raises:
+        ClickException: outside a checkout, or without what the planner needs.
+    """
+    with _importing(_checkout()):
+        from planner import main
+    try:
+        return main(arguments, prog="samovar plan")
+    except SystemExit as ended:  # how argparse leaves
+        return int(ended.code or 0)
+
+
+@contextmanager
+def _importing(root: Path) -> Iterator[None]:
+    """Find the checkout's packages, and say so when they lack something."""
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
     try:
-        from local.registry import Registry
+        yield
     except ModuleNotFoundError as error:
-        hint = f"{error.name} is missing: pip install 'samovar[admin]', or run the checkout's .venv/bin/samovar."
+        hint = f"{error.name} is missing: run the checkout's .venv/bin/samovar."
         raise click.ClickException(hint) from None
-    return Registry.open((folder or root / ".samovar").resolve() if local else None)
 
 
 def _checkout() -> Path:

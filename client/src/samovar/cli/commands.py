@@ -253,6 +253,15 @@ def completion(shell: str) -> None:
     click.echo(kind(cli, {}, "samovar", "_SAMOVAR_COMPLETE").source())
 
 
+@cli.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def plan(arguments: tuple[str, ...]) -> None:
+    """Compute which way of warming a traffic should buy (in a checkout of the service); `plan --help` says more."""
+    from samovar.cli import admin as service
+
+    click.get_current_context().exit(service.plan(list(arguments)))
+
+
 @cli.group()
 def admin() -> None:
     """Run the service (in a checkout of it, with AWS credentials)."""
