@@ -259,7 +259,8 @@ def plan(arguments: tuple[str, ...]) -> None:
     """Compute which way of warming a traffic should buy (in a checkout of the service); `plan --help` says more."""
     from samovar.cli import admin as service
 
-    click.get_current_context().exit(service.plan(list(arguments)))
+    if status := service.plan(list(arguments)):
+        raise Stop(status)
 
 
 @cli.group()
