@@ -15,12 +15,55 @@ _BATCH_LIMIT = 10  # messages of one request
 _VISIBLE = "ApproximateNumberOfMessages"
 
 
-class Lane:
-    """An SQS queue of messages about jobs."""
+@dataclass(frozen=True)
+class Letter:
+    """A message as it was received."""
+
+    item_id: str
+    body: str
+    receipt_handle: str
+
+
+class _Queue:
+    """An SQS queue, for who receives from it."""
 
     def __init__(self, url: str) -> None:
         """Of the queue at `url`; the AWS client is built at first use."""
         self._url = url
+
+    def receive(self, *, limit: int = _BATCH_LIMIT, wait_seconds: int = 0) -> list[Letter]:
+        """At most `limit` letters, ten at most, hidden from others for the queue's visibility time-out.
+
+        With none there it waits for one, at most `wait_seconds`, three at most.
+
+        Raises:
+            Transient: when SQS is busy or away.
+        """
+        with aws.translated("Receiving messages"):
+            answer = self._sqs.receive_message(
+                QueueUrl=self._url, MaxNumberOfMessages=limit, WaitTimeSeconds=wait_seconds
+            )
+        return [
+            Letter(message["MessageId"], message["Body"], message["ReceiptHandle"])
+            for message in answer.get("Messages", [])
+        ]
+
+    def delete(self, letter: Letter) -> None:
+        """Be done with `letter`.
+
+        Raises:
+            Transient: when it may come again.
+        """
+        with aws.translated("Deleting a message"):
+            self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=letter.receipt_handle)
+
+    @cached_property
+    def _sqs(self) -> Any:
+        return aws.client("sqs")
+
+
+class Lane(_Queue):
+    """An SQS queue of messages about jobs."""
 
     def send(self, message: Message | WebhookMessage, *, client_id: str, delay_seconds: int = 0) -> None:
         """Queue `message`, in its client's own group, so that no client's flood starves another (fair queues).
@@ -73,52 +116,9 @@ class Lane:
                 QueueUrl=self._url, ReceiptHandle=receipt_handle, VisibilityTimeout=seconds
             )
 
-    @cached_property
-    def _sqs(self) -> Any:
-        return aws.client("sqs")
 
-
-@dataclass(frozen=True)
-class DeadLetter:
-    """A message that a lane gave up."""
-
-    item_id: str
-    body: str
-    receipt_handle: str
-
-
-class DeadLetterQueue:
-    """The queue of a lane's dead letters."""
-
-    def __init__(self, url: str) -> None:
-        """Of the queue at `url`; the AWS client is built at first use."""
-        self._url = url
-
-    def receive(self) -> list[DeadLetter]:
-        """At most ten letters, hidden from others for the queue's visibility time-out.
-
-        Raises:
-            Transient: when SQS is busy or away.
-        """
-        with aws.translated("Receiving dead letters"):
-            answer = self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=_BATCH_LIMIT)
-        return [
-            DeadLetter(message["MessageId"], message["Body"], message["ReceiptHandle"])
-            for message in answer.get("Messages", [])
-        ]
-
-    def delete(self, letter: DeadLetter) -> None:
-        """Be done with `letter`.
-
-        Raises:
-            Transient: when it may come again.
-        """
-        with aws.translated("Deleting a dead letter"):
-            self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=letter.receipt_handle)
-
-    @cached_property
-    def _sqs(self) -> Any:
-        return aws.client("sqs")
+class DeadLetterQueue(_Queue):
+    """The queue of a lane's dead letters: messages that the lane gave up."""
 
 
 def _body(message: Message | WebhookMessage) -> str:

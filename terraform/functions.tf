@@ -84,6 +84,43 @@ locals {
     name => { key = aws_s3_object.artifact[name].key, sha256_base64 = filebase64sha256("${var.artifacts}/${entry.file}") }
   }
 
+  # Of the function, and of the machines of a fleet.
+  worker_statements = [
+    {
+      Sid      = "Jobs"
+      Effect   = "Allow"
+      Action   = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]
+      Resource = [local.jobs_table_arn]
+    },
+    {
+      Sid      = "Lanes"
+      Effect   = "Allow"
+      Action   = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"]
+      Resource = local.lane_arns
+    },
+    {
+      Sid      = "QueueShards"
+      Effect   = "Allow"
+      Action   = local.send_messages
+      Resource = [aws_sqs_queue.lane["solo"].arn]
+    },
+    local.announce,
+    {
+      Sid      = "ReadModelAndInputs"
+      Effect   = "Allow"
+      Action   = ["s3:GetObject"]
+      Resource = [for prefix in ["models", "inputs", "uploads"] : "${aws_s3_bucket.main.arn}/${prefix}/*"]
+    },
+    {
+      # Results, and the outcomes of shards that become one.
+      Sid      = "Results"
+      Effect   = "Allow"
+      Action   = ["s3:GetObject", "s3:PutObject"]
+      Resource = ["${aws_s3_bucket.main.arn}/results/*"]
+    },
+    local.use_data_key,
+  ]
+
   jobs_table_arn = aws_dynamodb_table.jobs.arn
   lane_arns      = [for queue in aws_sqs_queue.lane : queue.arn]
 
@@ -266,41 +303,7 @@ module "worker" {
   environment        = merge(local.powertools, local.worker_settings, { OMP_NUM_THREADS = "1" }) # more threads cost 13 %
   log_retention_days = var.log_retention_days
 
-  statements = [
-    {
-      Sid      = "Jobs"
-      Effect   = "Allow"
-      Action   = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]
-      Resource = [local.jobs_table_arn]
-    },
-    {
-      Sid      = "Lanes"
-      Effect   = "Allow"
-      Action   = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"]
-      Resource = local.lane_arns
-    },
-    {
-      Sid      = "QueueShards"
-      Effect   = "Allow"
-      Action   = local.send_messages
-      Resource = [aws_sqs_queue.lane["solo"].arn]
-    },
-    local.announce,
-    {
-      Sid      = "ReadModelAndInputs"
-      Effect   = "Allow"
-      Action   = ["s3:GetObject"]
-      Resource = [for prefix in ["models", "inputs", "uploads"] : "${aws_s3_bucket.main.arn}/${prefix}/*"]
-    },
-    {
-      # Results, and the outcomes of shards that become one.
-      Sid      = "Results"
-      Effect   = "Allow"
-      Action   = ["s3:GetObject", "s3:PutObject"]
-      Resource = ["${aws_s3_bucket.main.arn}/results/*"]
-    },
-    local.use_data_key,
-  ]
+  statements = local.worker_statements
 }
 
 module "webhook" {

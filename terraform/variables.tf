@@ -123,6 +123,14 @@ variable "warming" {
       })), {})
     }))
     snapstart = optional(bool, false)
+    fleet = optional(object({
+      min                  = optional(number, 1)
+      max                  = number
+      instance_type        = optional(string, "c7g.large")
+      subnet_ids           = list(string)
+      security_group_ids   = list(string)
+      backlog_per_instance = optional(number, 100)
+    }))
   })
   description = <<-EOT
     How the worker is kept warm; any of these, alone or together (docs/warming.md helps to choose).
@@ -131,6 +139,8 @@ variable "warming" {
     `schedule`: named schedules (cron, rate or at) on which so many are warmed.
     `provisioned`: provisioned concurrency, always or within named windows (cron expressions).
     `snapstart`: environments begin from a snapshot with the model loaded; not with provisioned concurrency.
+    `fleet`: EC2 instances that poll the lanes beside Lambda, `min` to `max` of them, one more for each
+    `backlog_per_instance` messages that wait; their subnets need a way to S3, SQS, DynamoDB, KMS and the package index.
   EOT
   default     = {}
 
@@ -171,6 +181,15 @@ variable "warming" {
       && can(regex("^[A-Za-z]+(/[A-Za-z0-9_+-]+)*$", window.timezone)) && window.start != window.end
     ])
     error_message = "A window has a name of lower-case letters, digits and hyphens, different cron expressions for its start and its end, and a time zone such as Europe/London."
+  }
+
+  validation {
+    condition = var.warming.fleet == null || (
+      try(var.warming.fleet.min, 0) >= 0 && try(var.warming.fleet.max, 1) >= 1 && try(var.warming.fleet.max >= var.warming.fleet.min, true)
+      && try(var.warming.fleet.max, 1) <= 100 && try(var.warming.fleet.backlog_per_instance, 1) >= 1
+      && try(length(var.warming.fleet.subnet_ids) > 0 && length(var.warming.fleet.security_group_ids) > 0, true)
+    )
+    error_message = "A fleet has 0 to 100 instances, `max` at least 1 and not below `min`, a backlog of at least 1, and at least one subnet and one security group."
   }
 
   validation {

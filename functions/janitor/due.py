@@ -18,7 +18,7 @@ from shared import announcements
 from shared.errors import AttemptsExhausted, DeadlineExceeded, InputMissing, JobError, Transient
 from shared.log import logger
 from shared.models import Delivery, DueItem, Job, Message, Split, Status, WebhookMessage
-from shared.queues import DeadLetter
+from shared.queues import Letter
 from shared.store import ATTEMPTS_LIMIT, DUE_SLOTS, MERGE_ATTEMPTS_LIMIT
 
 LOOK_AGAIN_MS = 60_000
@@ -57,8 +57,8 @@ class Deliveries(Protocol):
 class DeadLetters(Protocol):
     """The queue of the messages that a lane gave up."""
 
-    def receive(self) -> list[DeadLetter]: ...  # noqa: D102
-    def delete(self, letter: DeadLetter) -> None: ...  # noqa: D102
+    def receive(self) -> list[Letter]: ...  # noqa: D102
+    def delete(self, letter: Letter) -> None: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ class _Tick:
             announcements.announce(self._janitor.webhooks, job, status)
         return _if(ended, status)
 
-    def drain(self, letters: DeadLetters, settle: Callable[[DeadLetters, DeadLetter], str]) -> None:
+    def drain(self, letters: DeadLetters, settle: Callable[[DeadLetters, Letter], str]) -> None:
         """Queue again what is still open, drop what is done; what cannot be read stays, and an alarm sees it."""
         try:
             for _ in range(DEAD_LETTER_ROUNDS):
@@ -213,7 +213,7 @@ class _Tick:
         except Transient as error:
             logger.warning("The dead letters could not be drained; the next tick does", reason=str(error))
 
-    def settle(self, letters: DeadLetters, letter: DeadLetter) -> str:
+    def settle(self, letters: DeadLetters, letter: Letter) -> str:
         """A letter of a lane that feeds the worker."""
         try:
             message = Message.model_validate_json(letter.body)
@@ -226,7 +226,7 @@ class _Tick:
         letters.delete(letter)
         return "revived" if is_open else "dropped"
 
-    def settle_webhook(self, letters: DeadLetters, letter: DeadLetter) -> str:
+    def settle_webhook(self, letters: DeadLetters, letter: Letter) -> str:
         """A letter of the queue `webhooks`: what it was about is due by itself, until it is done with."""
         try:
             WebhookMessage.model_validate_json(letter.body)
@@ -244,7 +244,7 @@ def _look(look: Callable[[], str]) -> str:
         return "not now"
 
 
-def _unreadable(letter: DeadLetter) -> str:
+def _unreadable(letter: Letter) -> str:
     logger.error("A dead letter cannot be read", item=letter.item_id, body=letter.body[:1000])
     return "unreadable"
 

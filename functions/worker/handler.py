@@ -78,6 +78,11 @@ def _load() -> tuple[Pipeline, int]:
     return model.pipeline(), 0 if was_loaded else model.load_ms
 
 
+def prepare() -> int:
+    """Load the model and use it once, before the first job; the milliseconds of the load."""
+    return _warming().prepare()
+
+
 def _received(record: dict[str, Any]) -> Received | None:
     try:
         message = Message.model_validate_json(record["body"])
@@ -111,7 +116,7 @@ def _prepare_during_init(kind: str) -> None:
     """
     if kind not in {"provisioned-concurrency", "snap-start"}:
         return
-    _warming().prepare()
+    prepare()
     if kind == "snap-start":
         from snapshot_restore_py import register_after_restore
 

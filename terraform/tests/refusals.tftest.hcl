@@ -294,3 +294,33 @@ run "snapstart_of_an_old_runtime" {
 
   expect_failures = [var.warming, aws_lambda_layer_version.main]
 }
+
+run "fleet_of_none" {
+  command = plan
+
+  variables {
+    warming = { fleet = { max = 0, subnet_ids = ["subnet-1"], security_group_ids = ["sg-1"] } }
+  }
+
+  expect_failures = [var.warming]
+}
+
+run "fleet_with_more_at_least_than_at_most" {
+  command = plan
+
+  variables {
+    warming = { fleet = { min = 3, max = 2, subnet_ids = ["subnet-1"], security_group_ids = ["sg-1"] } }
+  }
+
+  expect_failures = [var.warming]
+}
+
+run "fleet_without_a_subnet" {
+  command = plan
+
+  variables {
+    warming = { fleet = { max = 2, subnet_ids = [], security_group_ids = ["sg-1"] } }
+  }
+
+  expect_failures = [var.warming]
+}

@@ -16,6 +16,7 @@ run "by_default" {
     condition = (
       length(aws_scheduler_schedule.warm_up) == 0 && length(aws_lambda_provisioned_concurrency_config.worker) == 0
       && length(aws_appautoscaling_target.worker) == 0 && length(aws_appautoscaling_scheduled_action.worker) == 0
+      && length(aws_autoscaling_group.fleet) == 0 && length(aws_launch_template.fleet) == 0
     )
     error_message = "By default nothing but tokens and deploys may warm."
   }
@@ -134,5 +135,39 @@ run "snapstart" {
   assert {
     condition     = module.worker.snapstart == "PublishedVersions" && module.worker.storage_mb == 512
     error_message = "Published versions must have snapshots, within what SnapStart allows."
+  }
+}
+
+run "fleet" {
+  command = plan
+
+  variables {
+    warming = { fleet = { max = 4, subnet_ids = ["subnet-1"], security_group_ids = ["sg-1"] } }
+  }
+
+  assert {
+    condition = (
+      aws_autoscaling_group.fleet["main"].min_size == 1 && aws_autoscaling_group.fleet["main"].max_size == 4
+      && aws_launch_template.fleet["main"].metadata_options[0].http_tokens == "required"
+    )
+    error_message = "A fleet must have its machines, and they their metadata for themselves."
+  }
+
+  assert {
+    condition = alltrue([
+      for text in [
+        "functions.worker.poll", aws_s3_object.artifact["worker"].key, aws_s3_object.artifact["layer-worker"].key,
+        "JOBS_TABLE=${aws_dynamodb_table.jobs.name}", "TimeoutStopSec=60",
+      ] : strcontains(base64decode(aws_launch_template.fleet["main"].user_data), text)
+    ])
+    error_message = "A machine must install the worker's artifacts, with the worker's settings, and run the poller."
+  }
+
+  assert {
+    condition = alltrue([
+      for statement in jsondecode(aws_iam_role_policy.fleet["main"].policy).Statement :
+      !contains(flatten([statement.Action]), "*") && !contains(flatten([statement.Resource]), "*")
+    ])
+    error_message = "Machines may do what the worker may, and nothing more."
   }
 }

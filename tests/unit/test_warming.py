@@ -114,7 +114,7 @@ def test_model_is_loaded_during_init_where_init_has_the_time(
     monkeypatch: pytest.MonkeyPatch, kind: str, is_prepared: bool, is_hooked: bool
 ) -> None:
     prepared, hooks = [], []
-    monkeypatch.setattr(handler, "_warming", lambda: SimpleNamespace(prepare=lambda: prepared.append(1)))
+    monkeypatch.setattr(handler, "_warming", lambda: SimpleNamespace(prepare=lambda: prepared.append(1) or 0))
     monkeypatch.setitem(sys.modules, "snapshot_restore_py", SimpleNamespace(register_after_restore=hooks.append))
     handler._prepare_during_init(kind)
     assert bool(prepared) == is_prepared

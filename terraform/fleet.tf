@@ -1,0 +1,174 @@
+# Strategy C: machines that poll the lanes with the worker's own code, beside Lambda. Off unless `warming.fleet` is given.
+
+locals {
+  fleet      = var.warming.fleet == null ? {} : { main = var.warming.fleet }
+  fleet_name = "${local.prefix}-fleet"
+
+  # What the function finds at /opt/python and /var/task, from the same objects.
+  fleet_code = { layer = "layer-worker", function = "worker" }
+}
+
+resource "aws_iam_role" "fleet" {
+  for_each = local.fleet
+
+  name = local.fleet_name
+
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = "ec2.amazonaws.com" }
+      Action    = "sts:AssumeRole"
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "fleet" {
+  for_each = local.fleet
+
+  name = "worker"
+  role = aws_iam_role.fleet[each.key].id
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = concat(local.worker_statements, [{
+      Sid      = "InstallCode"
+      Effect   = "Allow"
+      Action   = ["s3:GetObject"]
+      Resource = ["${aws_s3_bucket.main.arn}/artifacts/*"]
+    }])
+  })
+}
+
+resource "aws_iam_instance_profile" "fleet" {
+  for_each = local.fleet
+
+  name = local.fleet_name
+  role = aws_iam_role.fleet[each.key].name
+}
+
+resource "aws_launch_template" "fleet" {
+  for_each = local.fleet
+
+  name                   = local.fleet_name
+  update_default_version = true
+  instance_type          = each.value.instance_type
+  image_id               = "resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-${var.architecture}"
+  vpc_security_group_ids = each.value.security_group_ids
+
+  iam_instance_profile {
+    arn = aws_iam_instance_profile.fleet[each.key].arn
+  }
+
+  metadata_options {
+    http_endpoint = "enabled"
+    http_tokens   = "required"
+  }
+
+  block_device_mappings {
+    device_name = "/dev/xvda"
+
+    ebs {
+      encrypted   = true
+      volume_type = "gp3"
+      volume_size = 8 + ceil(local.worker_storage_mb / 1024)
+    }
+  }
+
+  user_data = base64encode(templatefile("${path.module}/fleet.sh.tftpl", {
+    bucket   = aws_s3_bucket.main.id
+    region   = data.aws_region.current.name
+    python   = var.runtime
+    code     = { for folder, name in local.fleet_code : folder => aws_s3_object.artifact[name].key }
+    settings = merge(local.powertools, local.worker_settings, { OMP_NUM_THREADS = "1", POWERTOOLS_SERVICE_NAME = "worker" })
+  }))
+}
+
+resource "aws_autoscaling_group" "fleet" {
+  for_each = local.fleet
+
+  name                = local.fleet_name
+  min_size            = each.value.min
+  max_size            = each.value.max
+  vpc_zone_identifier = each.value.subnet_ids
+
+  launch_template {
+    id      = aws_launch_template.fleet[each.key].id
+    version = aws_launch_template.fleet[each.key].latest_version
+  }
+
+  # New code replaces the machines, one after the other.
+  instance_refresh {
+    strategy = "Rolling"
+  }
+
+  tag {
+    key                 = "Name"
+    value               = local.fleet_name
+    propagate_at_launch = true
+  }
+}
+
+# Backlog per instance: what waits on both lanes, over the machines in service.
+resource "aws_autoscaling_policy" "fleet" {
+  for_each = local.fleet
+
+  name                   = "backlog"
+  autoscaling_group_name = aws_autoscaling_group.fleet[each.key].name
+  policy_type            = "TargetTrackingScaling"
+
+  target_tracking_configuration {
+    target_value = each.value.backlog_per_instance
+
+    customized_metric_specification {
+      dynamic "metrics" {
+        for_each = aws_sqs_queue.lane
+
+        content {
+          id          = metrics.key
+          return_data = false
+
+          metric_stat {
+            stat = "Sum"
+
+            metric {
+              namespace   = "AWS/SQS"
+              metric_name = "ApproximateNumberOfMessagesVisible"
+
+              dimensions {
+                name  = "QueueName"
+                value = metrics.value.name
+              }
+            }
+          }
+        }
+      }
+
+      metrics {
+        id          = "instances"
+        return_data = false
+
+        metric_stat {
+          stat = "Average"
+
+          metric {
+            namespace   = "AWS/AutoScaling"
+            metric_name = "GroupInServiceInstances"
+
+            dimensions {
+              name  = "AutoScalingGroupName"
+              value = local.fleet_name
+            }
+          }
+        }
+      }
+
+      metrics {
+        id          = "backlog"
+        label       = "Messages waiting per instance"
+        expression  = "(jobs + solo) / IF(instances > 0, instances, 1)"
+        return_data = true
+      }
+    }
+  }
+}
