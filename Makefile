@@ -20,12 +20,12 @@ STACK ?= .samovar
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
 
-.PHONY: help demo test up down status logs package deploy client bench lint fmt lock clean environment
+.PHONY: help demo test up down status logs package deploy client bench bench-cold lint fmt lock clean environment
 
 help: ## List the targets
 	@echo "Samovar. One command to see it work: make demo"
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: environment ## Start the local cloud and run a job; TEXT="…" or FILE=path chooses the text
 	@$(PYTHON) -m local.demo --folder "$(STACK)" $(call given,TEXT,--text) $(call given,FILE,--file)
@@ -59,6 +59,9 @@ client: environment ## Register a client where `deploy` applied, NAME="…" SCOP
 
 bench: environment ## Measure; prints ratios taken in one run
 	@$(PYTHON) -m bench
+
+bench-cold: environment ## Measure what a warm-up is worth, with a small model and one of 220 MB
+	@$(PYTHON) -m bench warming
 
 lint: environment ## Check style, types, imports and Terraform
 	@.venv/bin/ruff check --extend-exclude .samovar

@@ -14,6 +14,8 @@ NAMES = {
     "replay": "cold starts of ten minutes on a local cloud of its own, against the planner's",
     "webhooks": "from a job's end to its webhook's arrival, and beside dead receivers",
     "client": "the command line's first word, and the memory of many texts, on a local cloud of its own",
+    "api": "submits beside a bare function, and how even reads are, on a local cloud of its own",
+    "warming": "a job cold, warmed by a token before it, and warm, on a local cloud of its own",
     "cloud": "a warm job, big texts and many jobs on a local cloud of its own",
 }
 

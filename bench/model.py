@@ -84,7 +84,7 @@ def main() -> int:
     )
     rounds = parser.parse_args().rounds
     FOLDER.mkdir(parents=True, exist_ok=True)
-    model = _big_model()
+    model = big_model()
     emulator.make_environment()
     running = emulator.start(FOLDER / "cloud", port=None)
     try:
@@ -96,7 +96,7 @@ def main() -> int:
     return report("model", _figures(runs))
 
 
-def _big_model() -> Path:
+def big_model() -> Path:
     """The small pipeline with random vectors, made once."""
     path = FOLDER / "big"
     if path.is_dir():

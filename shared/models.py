@@ -424,9 +424,9 @@ class WarmUpOrder(Strict):
 class Warmth(Record):
     """How warm the worker is, as the token response says it; all of it estimates.
 
-    `ready_in_seconds` is 0 when warm, and null when nothing is warming the worker.
+    `ready_in_seconds`, to the tenth, is 0 when warm, and null when nothing is warming the worker.
     """
 
     state: Literal["cold", "warming", "warm"]
-    ready_in_seconds: int | None
+    ready_in_seconds: float | None
     environments: int

@@ -8,7 +8,6 @@ the item: a round claims the environments that it counted, not as many as it sen
 from __future__ import annotations
 
 import json
-import math
 import secrets
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from shared.models import Record, Warmth, WarmUp
 WARM_MS = 5 * 60_000  # an environment that was ready this recently is taken to live still
 PING_AGE_MS = 60_000  # Lambda drops a ping that could not be placed for this long
 _THREADS = 16
+OVERDUE_SECONDS = 0.5  # what is said when it should be ready by now
 TYPICAL_READY_MS = 10_000  # until a round has measured its own
 
 
@@ -68,8 +68,8 @@ class Round(Record):
             return Warmth(state="warm", ready_in_seconds=0, environments=warm)
         if self.began_at < now - PING_AGE_MS:
             return Warmth(state="cold", ready_in_seconds=None, environments=0)
-        left = math.ceil((self.began_at + self.ready_ms - now) / 1000)
-        return Warmth(state="warming", ready_in_seconds=max(left, 1), environments=0)
+        left = round((self.began_at + self.ready_ms - now) / 1000, 1)
+        return Warmth(state="warming", ready_in_seconds=max(left, OVERDUE_SECONDS), environments=0)
 
 
 class Rounds:

@@ -15,6 +15,7 @@ from shared.warmup import Round
 
 READ_AGAIN_MS = 2_000  # notes are that fresh at least
 DELAY_LIMIT_SECONDS = 30
+DELAY_MARGIN = 1.2
 RETRY_AFTER_LIMIT_SECONDS = 60
 
 StatusReason = Literal["queued", "warming", "retrying"]
@@ -74,10 +75,13 @@ class Estimates:
     def delay_seconds(self) -> int:
         """How long a new message should be held back: until the environment that is warming up can take it.
 
-        That one is busy loading; a message sent at once would begin a second cold environment beside it.
+        That one is busy loading; a message sent at once would begin a second cold environment beside it, and one sent
+        a little early, too: hence the margin.
         """
         warmth = self.warmth()
-        return min(warmth.ready_in_seconds or 0, DELAY_LIMIT_SECONDS) if warmth.state == "warming" else 0
+        if warmth.state != "warming":
+            return 0
+        return min(math.ceil((warmth.ready_in_seconds or 0) * DELAY_MARGIN), DELAY_LIMIT_SECONDS)
 
     def of(self, job: Job, progress: Progress) -> Estimate:
         """The estimate for an open job."""
@@ -87,7 +91,7 @@ class Estimates:
         noted = self._read()
         pace = noted.paces[job.first_lane]
         waited = now - job.queued_at
-        left = pace.wait_ms + pace.run_ms - waited if pace.is_fresh(now) else 0
+        left: float = pace.wait_ms + pace.run_ms - waited if pace.is_fresh(now) else 0
         warmth = self.warmth()
         is_warming = warmth.state == "warming"
         if is_warming:

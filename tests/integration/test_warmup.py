@@ -81,8 +81,8 @@ def test_wait_is_estimated_from_the_last_cold_start(rounds: Rounds, pings: Liste
     answer(rounds, pings.sent[0], "e1", NOW + 4_100, cold=False)  # a warm answer says nothing about the next cold one
     later = NOW + 1_000_000
     assert begin(rounds, pings, later).ready_in_seconds == 4
-    assert rounds.latest("7").warmth(later + 1_500).ready_in_seconds == 3
-    assert rounds.latest("7").warmth(later + 9_000).ready_in_seconds == 1
+    assert rounds.latest("7").warmth(later + 1_500).ready_in_seconds == 2.5
+    assert rounds.latest("7").warmth(later + 9_000).ready_in_seconds == 0.5
 
 
 def test_unanswered_round_is_cold_after_a_minute(rounds: Rounds, pings: ListedPings) -> None:

@@ -1,0 +1,184 @@
+"""What a warm-up is worth: from a job's submission to its result, cold, warmed by a token some seconds before, warm.
+
+On a local cloud of its own, with the small model and with one of 220 MB. Before each measurement the worker's
+environments are killed. `python -m bench.warming` prints a table, leaves JSON and draws `docs/warming.svg`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+
+from bench.cloud import _credentials
+from bench.model import big_model
+from bench.report import RESULTS, Figure, report
+from local import cloud, emulator
+from local.cloud import ARTIFACTS
+from local.package.assemble import build
+from local.stack import Stack
+from local.steps import Steps
+from shared.clock import now_ms
+from shared.warmup import Round, Rounds
+
+FOLDER = emulator.ROOT / ".samovar" / "bench-warming"
+LEADS = (0, 1, 2, 5, 10)  # seconds between token and job
+ROUNDS = 3
+PATIENCE_SECONDS = 120
+TEXT = "Ada Lovelace met Charles Babbage in London."
+
+
+class Bench:
+    """A local cloud, and its worker as cold as wanted."""
+
+    def __init__(self, stack: Stack, http: httpx.Client) -> None:
+        """Needs AWS's settings in the environment."""
+        self._stack, self._http = stack, http
+        self._rounds = Rounds(stack.outputs["jobs_table"])
+        self._version = stack.outputs["settings"]["auth"]["WORKER_VERSION"]
+        self.token()
+
+    def token(self) -> dict[str, Any]:
+        """Fetch a token; what it says of the worker."""
+        credentials = (self._stack.client_id, self._stack.client_secret)
+        answer = self._http.post("/oauth/token", data={"grant_type": "client_credentials"}, auth=credentials)
+        granted = answer.raise_for_status().json()
+        self._http.headers["authorization"] = f"Bearer {granted['access_token']}"
+        worker: dict[str, Any] = granted["worker"]
+        return worker
+
+    def job(self) -> float:
+        """Seconds from a job's submission to its result."""
+        began = time.perf_counter()
+        job = self._http.post("/analyze", json={"text": TEXT}).raise_for_status().json()
+        until = time.monotonic() + PATIENCE_SECONDS
+        while job["status"] in {"queued", "running"} and time.monotonic() < until:
+            job = self._http.get(f"/jobs/{job['id']}", params={"wait": 20}).raise_for_status().json()
+        if job["status"] != "succeeded":
+            raise RuntimeError(f"The job is {job['status']} after {PATIENCE_SECONDS} s")
+        return time.perf_counter() - began
+
+    def cool(self) -> None:
+        """Kill the worker's environments, and let the table forget them and the last round."""
+        for pid in _environments():
+            os.kill(pid, signal.SIGKILL)
+        dynamodb, table = self._stack.client("dynamodb"), self._stack.outputs["jobs_table"]
+        dynamodb.update_item(
+            TableName=table,
+            Key={"id": {"S": f"warmup#{self._version}"}, "part": {"S": "round"}},
+            UpdateExpression="SET environments = :none, began_at = :never",
+            ExpressionAttributeValues={":none": {"M": {}}, ":never": {"N": "0"}},
+        )
+        dynamodb.delete_item(TableName=table, Key={"id": {"S": "pace#jobs"}, "part": {"S": "pace"}})
+        time.sleep(3)  # what the API has read of it is forgotten, too
+
+    def round(self) -> Round:
+        """The latest warm-up round."""
+        return self._rounds.latest(self._version)
+
+    def ready_seconds(self, began: int) -> float:
+        """Wait for the round's environment; the seconds from `began` (ms) to its being ready."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < until:
+            if ready := [one.ready_at for one in self.round().environments.values() if one.ready_at >= began]:
+                return (min(ready) - began) / 1000
+            time.sleep(0.1)
+        raise RuntimeError("The worker did not get ready")
+
+
+def main() -> int:
+    """Measure with each model."""
+    parser = argparse.ArgumentParser(prog="python -m bench.warming", description=__doc__)
+    parser.add_argument("--models", nargs="+", choices=("small", "big"), default=("small", "big"))
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each is measured (default: %(default)s)")
+    options = parser.parse_args()
+    figures: list[Figure] = []
+    measured: dict[str, Any] = {}
+    for model in options.models:
+        variables = {"artifacts": str(_artifacts_with_big_model())} if model == "big" else {}
+        try:
+            with Steps(Console(file=sys.stdout, highlight=False)) as steps:
+                stack = cloud.up(FOLDER, steps=steps, port=None, variables=variables)
+            with _credentials(stack), httpx.Client(base_url=stack.api_url, timeout=60, trust_env=False) as http:
+                measured[model] = _measure(Bench(stack, http), model, options.rounds)
+        finally:
+            cloud.down(FOLDER)
+        figures += _figures(model, measured[model])
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / "warming-seconds.json").write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+    return report("warming", figures)
+
+
+def _measure(bench: Bench, model: str, rounds: int) -> dict[str, Any]:
+    seconds: dict[str, list[float]] = {}
+    environments: dict[str, list[int]] = {}
+    promised: list[float] = []
+    for _ in range(3):
+        bench.job()
+    for number in range(rounds):
+        print(f"  {model} model, round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+        bench.cool()
+        seconds.setdefault("cold", []).append(bench.job())
+        seconds.setdefault("warm", []).append(bench.job())
+        for lead in LEADS:
+            bench.cool()
+            began = now_ms()
+            said = bench.token()["ready_in_seconds"]
+            time.sleep(lead)
+            name = f"token {lead} s before"
+            seconds.setdefault(name, []).append(bench.job())
+            environments.setdefault(name, []).append(len(_environments()))
+            promised.append(said / bench.ready_seconds(began))
+        bench.cool()
+        began = now_ms()
+        bench.token()
+        time.sleep(bench.ready_seconds(began) - (now_ms() - began) / 1000 + 1 if now_ms() > began else 1)
+        seconds.setdefault("token as long before as the load takes, and 1 s", []).append(bench.job())
+    return {"seconds": seconds, "environments": environments, "promised": promised}
+
+
+def _figures(model: str, measured: dict[str, Any]) -> Iterator[Figure]:
+    medians = {name: statistics.median(values) for name, values in measured["seconds"].items()}
+    for name, value in medians.items():
+        yield Figure(f"{model}: {name}", value, "s")
+    long_before = medians["token as long before as the load takes, and 1 s"]
+    yield Figure(f"{model}: warmed in time / warm", long_before / medians["warm"], "x", most=1.3)
+    yield Figure(f"{model}: cold / warm", medians["cold"] / medians["warm"], "x")
+    most = max(max(counts) for counts in measured["environments"].values())
+    yield Figure(f"{model}: environments begun for a token and its job", float(most), "", most=1)
+    yield Figure(f"{model}: promised / true seconds to ready", statistics.median(measured["promised"]), "x", least=0.5,
+                 most=1.5)  # fmt: skip
+
+
+def _environments() -> list[int]:
+    """The processes of this cloud's worker."""
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            command = (process / "cmdline").read_bytes()
+        except OSError:
+            continue  # it has ended meanwhile, or is not a process
+        if str(FOLDER).encode() in command and b"-worker-" in command:
+            found.append(int(process.name))
+    return found
+
+
+def _artifacts_with_big_model() -> Path:
+    """The local artifacts with the model of 220 MB in place of the small one."""
+    output = ARTIFACTS.parent / "local-big"
+    build(target="local", output=output, model=str(big_model()))
+    return output
+
+
+if __name__ == "__main__":
+    sys.exit(main())
