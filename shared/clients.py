@@ -15,12 +15,11 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt
 
 from shared import aws
-from shared.models import Limits, Record
+from shared.models import ROUND_LIMIT, Limits, Record
 
 LimitName = Literal["requests_per_minute", "open_jobs", "bytes_per_day"]
 
 SECRETS_LIMIT = 2
-EXPECTED_PARALLELISM_LIMIT = 100  # environments that a token of one client may warm
 ROTATION_MS = 24 * 3600 * 1000  # how long deliveries are signed with the former secret, too
 
 
@@ -48,7 +47,7 @@ class Client(Record):
     status: Literal["active", "revoked"] = "active"
     secrets: tuple[Secret, ...] = Field(max_length=SECRETS_LIMIT)
     created_at: int
-    expected_parallelism: int = Field(default=1, ge=1, le=EXPECTED_PARALLELISM_LIMIT)
+    expected_parallelism: int = Field(default=1, ge=1, le=ROUND_LIMIT)
     limits: dict[LimitName, PositiveInt] = Field(default_factory=dict)
 
     webhook_url: str | None = None  # where the ends of jobs are announced to whose request does not say

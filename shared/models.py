@@ -103,6 +103,11 @@ class WebhookRequest(Strict):
     url: str
     events: Annotated[tuple[Event, ...], Field(fail_fast=True, min_length=1, max_length=EVENTS_LIMIT)] = EVENTS
 
+    @field_validator("events")
+    @classmethod
+    def _in_order(cls, events: tuple[Event, ...]) -> tuple[Event, ...]:
+        return tuple(event for event in EVENTS if event in events)
+
 
 class AnalyzeRequest(Strict):
     """The body of `POST /analyze`: `text`, `documents` or an upload, and what to find in it."""
@@ -415,10 +420,13 @@ class WarmUp(Record):
     environments: int = 1
 
 
+ROUND_LIMIT = 100  # environments of a warm-up round
+
+
 class WarmUpOrder(Strict):
     """What a schedule asks of the janitor: a round that warms so many environments."""
 
-    warm_up: int = Field(ge=1, le=1_000)
+    warm_up: int = Field(ge=1, le=ROUND_LIMIT)
 
 
 class Warmth(Record):

@@ -69,6 +69,7 @@ class SubmitSettings(PublicSettings):
     clients_table: str
     limits: Json[Limits]
     worker_version: str
+    waits_for_warming: bool
     webhooks_queue_url: str
     allow_loopback_webhooks: bool
     model_name: str

@@ -44,6 +44,7 @@ DEADLINE_MS = 24 * 3600 * 1000
 
 _JSON = "application/json"
 _BATCH_GET_LIMIT = 100
+_COUNT_PAGE = 5_000
 
 _SPLIT_EXISTS = "attribute_exists(#total)"  # an update would else make an item of its own, without an end
 
@@ -203,7 +204,7 @@ class JobStore:
         count = 0
         with aws.translated("Counting open jobs"):
             pages = self._dynamodb.get_paginator("query").paginate(
-                TableName=self._table, IndexName="open", Select="COUNT", Limit=limit, **query
+                TableName=self._table, IndexName="open", Select="COUNT", Limit=min(limit, _COUNT_PAGE), **query
             )
             for page in pages:
                 count += page["Count"]
@@ -423,7 +424,8 @@ class JobStore:
         for part in self._parts(job.id):
             with aws.translated(f"Deleting {part} of job {job.id}"):
                 self._dynamodb.delete_item(TableName=self._table, Key=aws.to_item({"id": job.id, "part": part}))
-        for prefix in (f"inputs/{job.id}", f"results/{job.id}/", *([job.upload.key] if job.upload else [])):
+        # Not an upload, which other jobs may be of, too: the bucket's lifecycle removes it.
+        for prefix in (f"inputs/{job.id}", f"results/{job.id}/"):
             self._blobs.delete_below(prefix)
 
     def _bury(self, job_id: str, *, now: int) -> Job | None:

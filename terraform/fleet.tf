@@ -52,7 +52,7 @@ resource "aws_launch_template" "fleet" {
 
   name                   = local.fleet_name
   update_default_version = true
-  instance_type          = each.value.instance_type
+  instance_type          = coalesce(each.value.instance_type, { arm64 = "c7g.large", x86_64 = "c7i.large" }[var.architecture])
   image_id               = "resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-${var.architecture}"
   vpc_security_group_ids = each.value.security_group_ids
 
@@ -91,6 +91,10 @@ resource "aws_autoscaling_group" "fleet" {
   min_size            = each.value.min
   max_size            = each.value.max
   vpc_zone_identifier = each.value.subnet_ids
+
+  # What the policy below divides by; unless asked for it is not published.
+  enabled_metrics     = ["GroupInServiceInstances"]
+  metrics_granularity = "1Minute"
 
   launch_template {
     id      = aws_launch_template.fleet[each.key].id

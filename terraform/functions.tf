@@ -20,6 +20,7 @@ locals {
     JOBS_TABLE              = aws_dynamodb_table.jobs.name
     BUCKET                  = aws_s3_bucket.main.id
     LIMITS                  = jsonencode(var.limits)
+    WAITS_FOR_WARMING       = tostring(var.warming.provisioned == null && var.warming.fleet == null)
     WORKER_VERSION          = module.worker.version
     JOBS_QUEUE_URL          = aws_sqs_queue.lane["jobs"].id
     SOLO_QUEUE_URL          = aws_sqs_queue.lane["solo"].id
@@ -243,13 +244,6 @@ module "submit" {
       Resource = local.lane_arns
     },
     local.announce,
-    {
-      # Of a client only where its webhooks go by default.
-      Sid      = "ReadClients"
-      Effect   = "Allow"
-      Action   = ["dynamodb:GetItem"]
-      Resource = [aws_dynamodb_table.clients.arn]
-    },
     {
       Sid      = "StoreInputs"
       Effect   = "Allow"

@@ -126,7 +126,7 @@ variable "warming" {
     fleet = optional(object({
       min                  = optional(number, 1)
       max                  = number
-      instance_type        = optional(string, "c7g.large")
+      instance_type        = optional(string)
       subnet_ids           = list(string)
       security_group_ids   = list(string)
       backlog_per_instance = optional(number, 100)
@@ -140,7 +140,7 @@ variable "warming" {
     `provisioned`: provisioned concurrency, always or within named windows (cron expressions).
     `snapstart`: environments begin from a snapshot with the model loaded; not with provisioned concurrency.
     `fleet`: EC2 instances that poll the lanes beside Lambda, `min` to `max` of them, one more for each
-    `backlog_per_instance` messages that wait; their subnets need a way to S3, SQS, DynamoDB, KMS and the package index.
+    `backlog_per_instance` messages that wait; by default the smallest compute-optimised ones of the architecture; their subnets need a way to S3, SQS, DynamoDB, KMS and the package index.
   EOT
   default     = {}
 
@@ -155,8 +155,8 @@ variable "warming" {
   }
 
   validation {
-    condition     = var.warming.after_deploy >= 0 && var.warming.after_deploy <= 1000
-    error_message = "A deploy warms 0 to 1,000 environments."
+    condition     = var.warming.after_deploy >= 0 && var.warming.after_deploy <= 100
+    error_message = "A deploy warms 0 to 100 environments."
   }
 
   validation {
@@ -164,9 +164,9 @@ variable "warming" {
       for name, schedule in var.warming.schedule :
       can(regex("^[a-z0-9-]{1,20}$", name)) && can(regex("^(cron|rate|at)\\(.+\\)$", schedule.expression))
       && can(regex("^[A-Za-z]+(/[A-Za-z0-9_+-]+)*$", schedule.timezone))
-      && schedule.environments >= 1 && schedule.environments <= 1000
+      && schedule.environments >= 1 && schedule.environments <= 100
     ])
-    error_message = "A schedule has a name of lower-case letters, digits and hyphens, an expression such as rate(4 minutes), a time zone such as Europe/London, and 1 to 1,000 environments."
+    error_message = "A schedule has a name of lower-case letters, digits and hyphens, an expression such as rate(4 minutes), a time zone such as Europe/London, and 1 to 100 environments."
   }
 
   validation {
@@ -224,8 +224,8 @@ variable "limits" {
   default     = {}
 
   validation {
-    condition     = alltrue([for most in values(var.limits) : most >= 1 && floor(most) == most])
-    error_message = "Each limit must be a whole number of at least 1."
+    condition     = alltrue([for most in values(var.limits) : most >= 1 && floor(most) == most]) && var.limits.open_jobs <= 100000
+    error_message = "Each limit must be a whole number of at least 1, that of open jobs at most 100,000: they are counted one by one."
   }
 }
 

@@ -8,7 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 CONTEXT = SimpleNamespace(
-    aws_request_id="invoke-1", function_name="f", memory_limit_in_mb=512, invoked_function_arn="a"
+    aws_request_id="invoke-1",
+    function_name="f",
+    memory_limit_in_mb=512,
+    invoked_function_arn="a",
+    get_remaining_time_in_millis=lambda: 29_000,
 )
 
 

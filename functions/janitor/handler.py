@@ -11,6 +11,7 @@ from functions.janitor.due import Janitor
 from shared.blobs import Blobs
 from shared.clock import now_ms
 from shared.deliveries import DeliveryStore
+from shared.errors import Transient
 from shared.log import logger
 from shared.models import WarmUpOrder
 from shared.queues import DeadLetterQueue, Lane
@@ -50,7 +51,12 @@ def _warm_up(order: WarmUpOrder) -> dict[str, int]:
     """Begin a round, however recent the last one is: a schedule says when."""
     rounds, pings = _rounds()
     version, now = _settings().worker_version, now_ms()
-    begin_round(rounds, pings, version=version, environments=order.warm_up, cooldown_ms=0, now=now)
+    try:
+        begin_round(rounds, pings, version=version, environments=order.warm_up, cooldown_ms=0, now=now)
+    except Transient as error:
+        # A deploy or a schedule goes on without: the next token tries again.
+        logger.warning("No ping could be sent", reason=str(error))
+        return {"pings": 0}
     logger.info("Warm-up", environments=order.warm_up)
     return {"pings": order.warm_up}
 

@@ -13,9 +13,10 @@ from shared.quotas import Budget, Rule
 
 KNOWN_MS = 30_000  # a revocation is noticed this late at most
 COUNTED_MS = 5_000  # a count of open jobs is trusted this long,
+COUNTED_FULL_MS = 1_000  # this long when it is at the limit,
 COUNTED_FAR_MS = 30_000  # and this long while it is below half of the limit: each costs as much as it counts
 RETRY_OPEN_SECONDS = 5
-BYTES_SHARE = 100_000
+BYTES_SHARE = 100_000  # that environments take at a time, or a thousandth of what a day allows
 REQUEST_SHARES = 100  # parts of a minute's requests that environments take one of at a time
 
 
@@ -85,7 +86,8 @@ class Admission:
         """
         limits = self._limits(client_id)
         self._check_open(self._known[client_id], limits.open_jobs)
-        rule = Rule("bytes", limits.bytes_per_day, window_seconds=86_400, share=BYTES_SHARE)
+        share = max(1, min(BYTES_SHARE, limits.bytes_per_day // 1_000))
+        rule = Rule("bytes", limits.bytes_per_day, window_seconds=86_400, share=share)
         budget = self.allowances.take(client_id, rule, size, now=self.now())
         if not budget.is_granted:
             raise _spent(budget, f"This client may send {limits.bytes_per_day:,} bytes of text a day")
@@ -94,12 +96,16 @@ class Admission:
 
     def _check_open(self, known: _Known, most: int) -> None:
         now = self.now()
-        trusted_ms = COUNTED_FAR_MS if known.open < most / 2 else COUNTED_MS
-        if known.open >= most or known.counted_at < now - trusted_ms:
+        if known.counted_at < now - self._trusted_ms(known.open, most):
             known.open, known.counted_at = self.jobs.count_open(known.client.client_id, limit=most), now
         if known.open >= most:
             detail = f"This client may have {most:,} jobs that have not ended"
             raise RateLimited(detail, headers={"retry-after": str(RETRY_OPEN_SECONDS)}, limit="open_jobs")
+
+    def _trusted_ms(self, count: int, most: int) -> int:
+        if count < most / 2:
+            return COUNTED_FAR_MS
+        return COUNTED_MS if count < most else COUNTED_FULL_MS
 
     def client(self, client_id: str) -> Client:
         """The client, as it was up to half a minute ago.

@@ -64,6 +64,7 @@ class Estimates:
     rounds: Rounds
     paces: Paces
     worker_version: str
+    waits_for_warming: bool  # whether only an environment that is warming up can take a job then
     now: Callable[[], int]
     _noted: _Noted = field(default_factory=_Noted)
 
@@ -76,8 +77,12 @@ class Estimates:
         """How long a new message should be held back: until the environment that is warming up can take it.
 
         That one is busy loading; a message sent at once would begin a second cold environment beside it, and one sent
-        a little early, too: hence the margin.
+        a little early, too: hence the margin. A round may have begun a moment ago, so only a warm worker is taken from
+        what was read before.
         """
+        if not self.waits_for_warming or self.warmth().state == "warm":
+            return 0
+        self._noted.at = 0
         warmth = self.warmth()
         if warmth.state != "warming":
             return 0

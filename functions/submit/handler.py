@@ -51,6 +51,7 @@ from shared.warmup import Rounds
 
 BODY_LIMIT = 2_500_000  # bytes; its escaped copy must fit Lambda's 6 MB event
 WAIT_LIMIT_SECONDS = 25
+ANSWER_SECONDS = 3
 PAGE_LIMIT = 100
 PROTECTED = {"analyze", "jobs", "uploads"}  # first segments of the paths that need a token
 WITH_BODY = {"/analyze", "/uploads"}
@@ -125,7 +126,13 @@ def _admission() -> Admission:
 @cache
 def _estimates() -> Estimates:
     table, version = _settings().jobs_table, _settings().worker_version
-    return Estimates(rounds=Rounds(table), paces=Paces(table), worker_version=version, now=now_ms)
+    return Estimates(
+        rounds=Rounds(table),
+        paces=Paces(table),
+        worker_version=version,
+        waits_for_warming=_settings().waits_for_warming,
+        now=now_ms,
+    )
 
 
 @cache
@@ -193,7 +200,7 @@ def analyze(request: Annotated[AnalyzeRequest, Body()]) -> Response[str]:
         headers["idempotency-replayed"] = "true"
     if wait is not None:
         headers["preference-applied"] = f"wait={wait}"
-        job = _service().get(_client_id(), job.id, wait_seconds=wait)
+        job = _service().get(_client_id(), job.id, wait_seconds=_waitable(wait))
     return _answer(200 if job.is_terminal else 202, job, headers)
 
 
@@ -218,7 +225,7 @@ def get_job(
     wait: Annotated[int, Query(ge=0, le=WAIT_LIMIT_SECONDS, description="Seconds to wait for the end.")] = 0,
 ) -> Response[str]:
     """The job, with its result when it has one."""
-    job = _service().get(_client_id(), job_id, wait_seconds=wait)
+    job = _service().get(_client_id(), job_id, wait_seconds=_waitable(wait))
     known = app.current_event.headers.get("if-none-match")
     if known and _is_known(known, seen := _views().listed(job)):
         return Response(status_code=304, body="", headers=_hints(seen))
@@ -300,6 +307,12 @@ def _key(given: str | None) -> str | None:
         detail = "An Idempotency-Key has 1 to 255 printable ASCII characters"
         raise InvalidRequest(detail, errors=[{"header": "Idempotency-Key", "detail": detail}])
     return given
+
+
+def _waitable(seconds: int) -> float:
+    """As much of a wait as leaves time to answer: the gateway waits no longer than the function may take."""
+    left = app.lambda_context.get_remaining_time_in_millis() / 1000 - ANSWER_SECONDS
+    return max(0, min(seconds, left))
 
 
 def _preferred_wait(prefer: str | None) -> int | None:
@@ -390,10 +403,12 @@ def _resolve(event: http.Event, context: LambdaContext) -> http.Event:
     try:
         app.append_context(principal=_admit(event))
         response: http.Event = app.resolve(event, context)
+    except ApiError as error:
+        response = http.gateway_response(error)
     finally:
         app.clear_context()
     if budgets:
-        response["headers"] = {**admission.headers(*budgets), **response.get("headers", {})}
+        response["headers"] = {**admission.headers(*budgets), **response["headers"]}
     return response
 
 

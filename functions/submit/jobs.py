@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import secrets
 import time
@@ -156,7 +157,7 @@ class JobService:
         raise Transient("The idempotency key is in use by other requests")
 
     def _key(self, client_id: str, key: str, request: AnalyzeRequest) -> IdempotencyKey:
-        content = request.model_dump_json(exclude_defaults=True)
+        content = json.dumps(request.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
         return IdempotencyKey(
             id=f"key#{client_id}#{hashlib.sha256(key.encode()).hexdigest()}",
             request_sha256=hashlib.sha256(content.encode()).hexdigest(),
@@ -191,7 +192,9 @@ class JobService:
             Transient: when the store is busy or away.
         """
         filters.check(self.now())
-        after = position(client_id, after) if after is not None else None
+        if filters.since > filters.until:
+            return [], None
+        after = position(client_id, after, filters) if after is not None else None
         found: list[Job] = []
         for _ in range(PAGES_LIMIT):
             jobs, more = self.jobs.page(client_id, since=filters.since, until=filters.until, after=after, limit=limit)
@@ -239,9 +242,12 @@ class JobService:
 
         Raises:
             Conflict: when it is open or has succeeded.
+            RateLimited: when the client has too many open jobs.
             NotFound, Gone, Transient: as `get`.
         """
         job = self.get(client_id, job_id)
+        if job.status in {"failed", "canceled", "expired"}:
+            self.admit_job(client_id, 0)
         self.webhooks.settle(job)
         again = self.jobs.retry(job, now=self.now())
         if again is None:

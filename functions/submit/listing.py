@@ -66,11 +66,11 @@ def cursor(client_id: str, job_id: str) -> str:
     return base64.urlsafe_b64encode(raw + _digest(client_id, raw)).decode()
 
 
-def position(client_id: str, given: str) -> str:
+def position(client_id: str, given: str, filters: Filters) -> str:
     """The job id that a client's cursor stands for.
 
     Raises:
-        InvalidRequest: when it is not one of this client's cursors.
+        InvalidRequest: when it is not one of this client's cursors, or of another list than `filters` narrow down to.
     """
     try:
         raw = base64.b64decode(given.encode("ascii"), altchars=b"-_", validate=True)
@@ -78,7 +78,10 @@ def position(client_id: str, given: str) -> str:
         raw = b""
     if len(raw) != 16 + _DIGEST_BYTES or raw[16:] != _digest(client_id, raw[:16]):
         raise _invalid("cursor", "This is not a cursor of yours")
-    return str(uuid.UUID(bytes=raw[:16]))
+    job_id = str(uuid.UUID(bytes=raw[:16]))
+    if not filters.since <= job_id <= filters.until:
+        raise _invalid("cursor", "This cursor is of another list: of other times")
+    return job_id
 
 
 def _digest(client_id: str, raw: bytes) -> bytes:

@@ -27,6 +27,8 @@ from shared.warmup import Rounds
 if TYPE_CHECKING:
     from functions.worker.pipeline import Pipeline
 
+_PREPARED = {"provisioned-concurrency", "snap-start"}  # how environments begin that load the model during init
+_INITIALIZATION = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")
 _INIT_MS = round(time.process_time() * 1000)  # CPU time until everything is imported
 
 
@@ -69,7 +71,8 @@ def _worker() -> Worker:
 
 @cache
 def _warming() -> Warming:
-    return Warming(Rounds(_settings().jobs_table), _load, init_ms=_INIT_MS)
+    is_prepared = _INITIALIZATION in _PREPARED
+    return Warming(Rounds(_settings().jobs_table), _load, init_ms=_INIT_MS, is_prepared=is_prepared)
 
 
 def _load() -> tuple[Pipeline, int]:
@@ -114,7 +117,7 @@ def _prepare_during_init(kind: str) -> None:
 
     `kind` is `AWS_LAMBDA_INITIALIZATION_TYPE`.
     """
-    if kind not in {"provisioned-concurrency", "snap-start"}:
+    if kind not in _PREPARED:
         return
     prepare()
     if kind == "snap-start":
@@ -130,4 +133,4 @@ def _after_restore() -> None:
     random.seed()
 
 
-_prepare_during_init(os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"))
+_prepare_during_init(_INITIALIZATION)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from shared.clock import now_ms
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 HOLD_MS = 3_000  # an environment waits for the others of its round until so long after it began
 LOOK_SECONDS = 0.1
+LOOK_SECONDS_EACH = 0.01  # of an environment of the round: all of them look at one item
 _T = TypeVar("_T")
 _TEXT = "Ada Lovelace wrote the first program in London."
 
@@ -37,8 +38,10 @@ class Warming:
     rounds: Rounds
     load: Callable[[], tuple[Pipeline, int]]
     init_ms: int = 0
+    is_prepared: bool = False  # before the first invoke, as with SnapStart
     now: Callable[[], int] = now_ms
     sleep: Callable[[float], None] = time.sleep
+    _answered: list[str] = field(default_factory=list)  # the rounds that this environment has answered
 
     def answer(self, ping: WarmUp, environment_id: str) -> None:
         """Register with the ping's round, get ready, say so, and leave the other pings to other environments.
@@ -49,7 +52,10 @@ class Warming:
         self._try(lambda: self.rounds.arrive(ping, environment_id, now=self.now()))
         load_ms = self.prepare()
         now = self.now()
-        environment = Environment(ready_at=now, cold=load_ms > 0, load_ms=load_ms, init_ms=self.init_ms)
+        # What was loaded before the first ping was loaded for it: that, too, says how long a new environment takes.
+        is_new = load_ms > 0 or (self.is_prepared and not self._answered)
+        self._answered[:] = [ping.round]
+        environment = Environment(ready_at=now, cold=is_new, load_ms=load_ms, init_ms=self.init_ms)
         self._try(lambda: self.rounds.ready(ping, environment_id, environment, ready_ms=max(0, now - ping.began_at)))
         logger.info("Warm", environment=environment_id, cold=environment.cold, load_ms=load_ms)
         self._hold(ping)
@@ -63,11 +69,12 @@ class Warming:
     def _hold(self, ping: WarmUp) -> None:
         """Stay busy until the round's other pings are placed: an idle environment would be given them, too."""
         until = ping.began_at + HOLD_MS
+        pause = max(LOOK_SECONDS, ping.environments * LOOK_SECONDS_EACH)
         while self.now() < until:
             latest = self._try(lambda: self.rounds.of(ping.key))
-            if latest is None or latest.round != ping.round or latest.is_gathered:
+            if latest and (latest.round != ping.round or latest.is_gathered):
                 return
-            self.sleep(LOOK_SECONDS)
+            self.sleep(pause)
 
     def _try(self, call: Callable[[], _T]) -> _T | None:
         try:

@@ -95,6 +95,15 @@ run "policies" {
     error_message = "A function may do something by wildcard."
   }
 
+  # IAM refuses a policy in which two statements have one name.
+  assert {
+    condition = alltrue([
+      for policy in values(local.function_policies) :
+      length(distinct(jsondecode(policy).Statement[*].Sid)) == length(jsondecode(policy).Statement)
+    ])
+    error_message = "A policy names two statements alike."
+  }
+
   assert {
     condition = alltrue(flatten([
       for policy in values(local.function_policies) : [

@@ -21,8 +21,8 @@ run "widest_values_are_taken" {
     published_keys     = ["k1", "A_name-of-thirty-two-characters0"]
     warming = {
       on_token     = { environments = 0, cooldown_seconds = 3600 }
-      after_deploy = 1000
-      schedule     = { a-name-of-20-letters = { expression = "at(2026-11-24T12:00:00)", timezone = "America/Argentina/Buenos_Aires", environments = 1000 } }
+      after_deploy = 100
+      schedule     = { a-name-of-20-letters = { expression = "at(2026-11-24T12:00:00)", timezone = "America/Argentina/Buenos_Aires", environments = 100 } }
       provisioned  = { environments = 1000, windows = { w = { start = "cron(0 8 * * ? *)", end = "cron(0 18 * * ? *)" } } }
     }
     throttle           = { rate = 1, burst = 1 }
@@ -157,7 +157,7 @@ run "after_deploy_of_too_many" {
   command = plan
 
   variables {
-    warming = { after_deploy = 1001 }
+    warming = { after_deploy = 101 }
   }
 
   expect_failures = [var.warming]

@@ -149,6 +149,9 @@ run "fleet" {
     condition = (
       aws_autoscaling_group.fleet["main"].min_size == 1 && aws_autoscaling_group.fleet["main"].max_size == 4
       && aws_launch_template.fleet["main"].metadata_options[0].http_tokens == "required"
+      && aws_launch_template.fleet["main"].instance_type == "c7i.large"
+      && contains(aws_autoscaling_group.fleet["main"].enabled_metrics, "GroupInServiceInstances")
+      && output.settings.submit.WAITS_FOR_WARMING == "false"
     )
     error_message = "A fleet must have its machines, and they their metadata for themselves."
   }

@@ -106,6 +106,7 @@ def variables(manifest: Manifest, public_keys: str) -> dict[str, dict[str, str]]
             "CLIENTS_TABLE": "clients",
             "LIMITS": json.dumps({"requests_per_minute": 600, "open_jobs": 1_000, "bytes_per_day": 1_000_000_000}),
             "WORKER_VERSION": "1",
+            "WAITS_FOR_WARMING": "true",
             "ALLOW_LOOPBACK_WEBHOOKS": "false",
         },
         "webhook": {

@@ -42,6 +42,7 @@ def api(aws_services: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Simpl
         "SOLO_QUEUE_URL": aws_services.solo_queue_url,
         "WEBHOOKS_QUEUE_URL": aws_services.webhooks_queue_url,
         "ALLOW_LOOPBACK_WEBHOOKS": "false",
+        "WAITS_FOR_WARMING": "true",
         "LIMITS": json.dumps({"requests_per_minute": 1_000, "open_jobs": 1_000, "bytes_per_day": 1_000_000_000}),
         "MODEL_NAME": "en_core_web_sm",
         "MODEL_VERSION": "3.8.0",

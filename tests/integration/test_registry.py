@@ -70,7 +70,7 @@ def test_what_a_client_may_not_have_is_named(registry: Registry, changes: dict[s
 
 def test_an_outage_is_replayed(registry: Registry, aws_services: SimpleNamespace) -> None:
     client_id = registry.create(name="one", scope="jobs:read")["client_id"]
-    assert registry.replay(client_id, since=0) == []
+    assert registry.replay(client_id, since=0) == ()
     with pytest.raises(Problem, match="no client"):
         registry.replay("c_nobody", since=0)
 

@@ -65,6 +65,16 @@ class TestIdempotency:
         again = call("POST", "/analyze", '{"features":["ents","sents"],"text":"\\u0061"}', headers=KEY)
         assert again.body["id"] == first.body["id"]
 
+    def test_order_of_names_and_events_does_not_matter(self, call: Any) -> None:
+        webhook = {"url": "https://receiver.example/", "events": ["job.failed", "job.succeeded"]}
+        body = {"text": "a", "metadata": {"a": "1", "b": "2"}, "webhook": webhook}
+        first = call("POST", "/analyze", body, headers=KEY)
+        webhook = {"url": "https://receiver.example/", "events": ["job.succeeded", "job.failed"]}
+        again = call(
+            "POST", "/analyze", {"metadata": {"b": "2", "a": "1"}, "webhook": webhook, "text": "a"}, headers=KEY
+        )
+        assert again.body["id"] == first.body["id"]
+
     def test_another_body_is_refused(self, call: Any) -> None:
         call("POST", "/analyze", {"text": "a"}, headers=KEY)
         answer = call("POST", "/analyze", {"text": "b"}, headers=KEY)
@@ -260,7 +270,8 @@ class TestStates:
         assert call("GET", f"/jobs/{job}").body["status_reason"] == "retrying"
 
     def test_message_waits_for_the_environment_that_is_warming(self, call: Any) -> None:
-        """Sent at once, it would begin a second cold one."""
+        """Sent at once, it would begin a second cold one; that the worker was cold a moment ago says nothing."""
+        call("GET", "/health")
         rounds = Rounds("jobs")
         rounds.begin(rounds.latest("1"), environments=1, now=now_ms())
         answer = call("POST", "/analyze", {"text": "a"})
@@ -324,6 +335,11 @@ class TestList:
         assert before["id"] != second["id"]
         assert len(call("GET", "/jobs", query={"created_after": "2020-01-01T00:00:00Z"}).body["jobs"]) == 2
 
+    def test_window_without_a_millisecond_is_empty(self, call: Any) -> None:
+        submitted(call)
+        within = {"created_after": "2026-01-01T00:00:00.0001Z", "created_before": "2026-01-01T00:00:00.0005Z"}
+        assert call("GET", "/jobs", query=within).body == {"jobs": []}
+
     def test_deleted_jobs_are_not_listed(self, call: Any) -> None:
         job = submitted(call)
         call("DELETE", f"/jobs/{job}")
@@ -345,10 +361,13 @@ class TestList:
             ({"cursor": "x"}, "cursor"),
             ({"cursor": "é"}, "cursor"),
             ({"cursor": ""}, "cursor"),
+            ({"created_before": "2020-01-01T00:00:00Z", "cursor": "of another list"}, "cursor"),
             ({"cursor": cursor("c_other", "01900000-0000-7000-8000-000000000000")}, "cursor"),
         ],
     )
     def test_bad_parameters_are_named(self, call: Any, query: dict[str, str], parameter: str) -> None:
+        if query.get("cursor") == "of another list":
+            query["cursor"] = cursor(call.api.client.client_id, submitted(call))
         answer = call("GET", "/jobs", query=query)
         assert (answer.status, answer.body["code"]) == (422, "invalid_request")
         assert [error["parameter"] for error in answer.body["errors"]] == [parameter]
@@ -360,6 +379,12 @@ class TestLimits:
         bearer = token(call.api, client_id="c_limited")
         return lambda method, path, body=None, **kwargs: call(method, path, body, bearer=bearer, **kwargs)
 
+    def a_second_later(self) -> None:
+        """When a count of open jobs that was at the limit is no longer trusted."""
+        admission = submit._admission()
+        before = admission.now
+        object.__setattr__(admission, "now", lambda: before() + 1_001)
+
     def test_requests_of_a_minute(self, call: Any) -> None:
         call = self.limited(call, requests_per_minute=3)
         left = [call("GET", "/jobs").headers["ratelimit"] for _ in range(3)]
@@ -368,6 +393,11 @@ class TestLimits:
         assert (answer.status, answer.body["code"], answer.body["limit"]) == (429, "rate_limited", "requests")
         assert answer.headers["ratelimit-policy"] == '"requests";q=3;w=60'
         assert 1 <= int(answer.headers["retry-after"]) <= 60
+
+    def test_refused_request_says_what_is_left_too(self, call: Any) -> None:
+        answer = call("POST", "/analyze", "", headers={"content-type": "text/plain"})
+        assert answer.status == 415
+        assert "ratelimit" in answer.headers
 
     def test_requests_are_counted_over_all_environments(self, call: Any) -> None:
         call = self.limited(call, requests_per_minute=4)
@@ -385,7 +415,27 @@ class TestLimits:
         assert (answer.status, answer.body["limit"]) == (429, "open_jobs")
         assert answer.headers["retry-after"]
         done(jobs[0])
+        self.a_second_later()
         assert call("POST", "/analyze", {"text": "a"}).status == 202
+
+    def test_retries_open_jobs_too(self, call: Any) -> None:
+        """Canceled and retried they would be a way around the limit."""
+        call = self.limited(call, open_jobs=2)
+        canceled = [submitted(call) for _ in range(2)]
+        for job in canceled:
+            call("POST", f"/jobs/{job}/cancel")
+        self.a_second_later()
+        submitted(call), submitted(call)
+        answer = call("POST", f"/jobs/{canceled[0]}/retry")
+        assert (answer.status, answer.body["limit"]) == (429, "open_jobs")
+
+    def test_shares_of_a_small_allowance_are_small(self, call: Any) -> None:
+        """Each environment takes one, and may never use it up."""
+        call = self.limited(call, bytes_per_day=1_000_000)
+        for _ in range(12):
+            assert call("POST", "/analyze", {"text": "a" * 100}).status == 202
+            submit._admission.cache_clear()
+            submit._service.cache_clear()
 
     def test_ended_jobs_are_not_open(self, call: Any) -> None:
         call = self.limited(call, open_jobs=1)
@@ -395,9 +445,11 @@ class TestLimits:
                 done(job)
             else:
                 call(*{"cancel": ("POST", f"/jobs/{job}/cancel"), "delete": ("DELETE", f"/jobs/{job}")}[end])
+            self.a_second_later()
         job = submitted(call)
         call("POST", f"/jobs/{job}/cancel")
-        call("POST", f"/jobs/{job}/retry")
+        self.a_second_later()
+        assert call("POST", f"/jobs/{job}/retry").status == 202
         assert call("POST", "/analyze", {"text": "a"}).status == 429
 
     def test_bytes_of_a_day(self, call: Any) -> None:

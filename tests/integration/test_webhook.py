@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -28,6 +27,7 @@ from functions.webhook.transport import Transport
 from shared import announcements, aws
 from shared.blobs import Blobs
 from shared.clients import ROTATION_MS, ClientTable, new_client
+from shared.clock import now_ms
 from shared.deliveries import ATTEMPT_MS, DeliveryStore, replay
 from shared.errors import ModelFailed, Transient
 from shared.models import Delivery, Job, Metrics, Status, Webhook, WebhookMessage
@@ -42,7 +42,6 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 BUSY = b"HTTP/1.1 503 Busy\r\nretry-after: 999999\r\ncontent-length: 0\r\n\r\n"
 GONE = b"HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n"
 MOVED = b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n"
-NOW = time.time_ns() // 1_000_000  # receivers refuse what is old
 
 
 class Dies(BaseException):
@@ -54,7 +53,7 @@ class Cloud:
 
     def __init__(self, services: SimpleNamespace) -> None:
         self.services = services
-        self.now = NOW
+        self.now = now_ms()  # receivers refuse what is old
         self.store = JobStore("jobs", Blobs("bucket"))
         self.deliveries = DeliveryStore("jobs")
         self.queue = Lane(services.webhooks_queue_url)
@@ -204,9 +203,9 @@ class TestDelivering:
 
     def test_both_secrets_sign_for_a_day(self, cloud: Cloud, start: Any) -> None:
         receiver = start(says(OK))
-        former, current = cloud.secret, cloud.rotate()
+        former, current, began = cloud.secret, cloud.rotate(), cloud.now
         for later, verifying, signatures in ((0, (former, current), 2), (ROTATION_MS, (current,), 1)):
-            cloud.now = NOW + later
+            cloud.now = began + later
             announcements.announce(cloud.queue, cloud.ended(url_of(receiver)), "succeeded")
             assert cloud.work() == ["delivered"]
             headers, body = parsed(receiver.requests[-1])

@@ -50,12 +50,12 @@ class MemoryRounds:
         self.now += int(seconds * 1000)
 
 
-def warming(rounds: MemoryRounds, *, load_ms: int = 0) -> Warming:
+def warming(rounds: MemoryRounds, *, load_ms: int = 0, is_prepared: bool = False) -> Warming:
     def load() -> tuple[Any, int]:
         rounds.now += load_ms
         return SimpleNamespace(run=lambda tasks: None), load_ms
 
-    return Warming(rounds, load, init_ms=7, now=lambda: rounds.now, sleep=rounds.sleep)
+    return Warming(rounds, load, init_ms=7, is_prepared=is_prepared, now=lambda: rounds.now, sleep=rounds.sleep)
 
 
 def test_warm_environment_holds_until_the_others_have_arrived() -> None:
@@ -80,6 +80,29 @@ def test_environment_that_loaded_for_long_holds_no_longer() -> None:
     assert rounds.arrived["e1"] == NOW  # on arrival, not when it is ready
 
 
+def test_first_ping_of_an_environment_that_was_prepared_says_how_long_it_took() -> None:
+    """As a restore from a snapshot: nothing is loaded then, and still it is how long the next one will take."""
+    rounds = MemoryRounds()
+    environment = warming(rounds, is_prepared=True)
+    environment.answer(PING, "e1")
+    assert rounds.is_ready["e1"].cold
+    environment.answer(PING, "e1")
+    assert not rounds.is_ready["e1"].cold
+
+
+def test_round_that_cannot_be_read_is_no_reason_to_be_idle() -> None:
+    """All of a big round look at one item: throttled, they would be given each other's pings."""
+    rounds = MemoryRounds()
+    environment = warming(rounds)
+
+    def of(key: str) -> Round:
+        raise Transient("throttled")
+
+    rounds.of = of
+    environment.answer(PING, "e1")
+    assert rounds.now >= NOW + 3_000
+
+
 def test_next_round_ends_the_hold() -> None:
     rounds = MemoryRounds()
     rounds.round = "r2"
@@ -90,8 +113,12 @@ def test_next_round_ends_the_hold() -> None:
 def test_round_that_cannot_be_reached_does_not_keep_the_model_from_loading() -> None:
     rounds = MemoryRounds()
     rounds.is_away = True
-    warming(rounds, load_ms=100).answer(PING, "e1")
-    assert rounds.now == NOW + 100
+    loaded = []
+    environment = warming(rounds, load_ms=100)
+    Warming(rounds, lambda: loaded.append(1) or environment.load(), now=environment.now, sleep=rounds.sleep).answer(
+        PING, "e1"
+    )
+    assert loaded
 
 
 def test_environment_without_a_model_is_not_ready() -> None:
@@ -125,6 +152,7 @@ def test_restored_environment_is_another_one(monkeypatch: pytest.MonkeyPatch) ->
     """Two environments of one snapshot would else count as one, and share their connections."""
     for name, value in {
         "JOBS_TABLE": "jobs", "BUCKET": "b", "JOBS_QUEUE_URL": "https://sqs/jobs", "SOLO_QUEUE_URL": "https://sqs/solo",
+        "WEBHOOKS_QUEUE_URL": "https://sqs/webhooks",
         "MODEL_NAME": "m", "MODEL_VERSION": "1", "MODEL_KEY": "k", "MODEL_SHA256": "0" * 64, "MODEL_SIZE": "1",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
