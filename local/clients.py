@@ -85,12 +85,12 @@ def services(folder: Path | None) -> tuple[Any, Any, dict[str, Any]]:
     if folder:
         stack = Stack.load(folder)
         return stack.client("dynamodb"), stack.client("kms"), stack.outputs
-    outputs = _deployment()
+    outputs = deployed()
     region = outputs["region"]
     return boto3.client("dynamodb", region_name=region), boto3.client("kms", region_name=region), outputs
 
 
-def _deployment() -> dict[str, Any]:
+def deployed() -> dict[str, Any]:
     """The outputs of the deployment whose state `terraform/` is initialised for."""
     answer = subprocess.run(
         [require_terraform(), "-chdir=terraform", "output", "-json"],

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
+from local.clients import deployed
 from local.emulator import ROOT
 from local.errors import Problem
 from local.steps import run
@@ -18,6 +21,7 @@ from local.terraform import environment, find_plugin_dir, require_terraform
 
 ARTIFACTS = ROOT / ".samovar" / "build" / "aws"
 TERRAFORM = ROOT / "terraform"
+VERSIONS_KEPT = 3
 
 
 def _deploy(options: argparse.Namespace) -> None:
@@ -31,6 +35,28 @@ def _deploy(options: argparse.Namespace) -> None:
     }
     chosen = [f"-var-file={_file(options.variables)}"] if options.variables else []
     _terraform("apply", *(f"-var={name}={value}" for name, value in variables.items()), *chosen)
+    outputs = deployed()
+    names = [group.rpartition("/")[2] for name, group in outputs["log_groups"].items() if name != "api"]
+    removed = prune(boto3.client("lambda", region_name=outputs["region"]), names)
+    print(f"Removed {removed} version{'' if removed == 1 else 's'} that nothing runs any more", flush=True)
+
+
+def prune(functions: Any, names: Iterable[str]) -> int:
+    """Delete the published versions of functions but the last few and those that an alias names; how many.
+
+    With SnapStart each version costs as long as it is there. What still runs on a former one is on one of the last.
+    """
+    removed = 0
+    for name in names:
+        pages = functions.get_paginator("list_versions_by_function").paginate(FunctionName=name)
+        versions = [one["Version"] for page in pages for one in page["Versions"] if one["Version"] != "$LATEST"]
+        aliases = functions.get_paginator("list_aliases").paginate(FunctionName=name)
+        named = {alias["FunctionVersion"] for page in aliases for alias in page["Aliases"]}
+        for version in sorted(versions, key=int)[:-VERSIONS_KEPT]:
+            if version not in named:
+                functions.delete_function(FunctionName=name, Qualifier=version)
+                removed += 1
+    return removed
 
 
 def _destination() -> str:
