@@ -5,17 +5,16 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import cached_property
 from typing import Any
 
 from shared import aws
 from shared.models import DELIVERY_PREFIX, Delivery, DeliveryAttempt, DeliveryState, DueItem, Job, announced_part
 from shared.store import DUE_SLOTS, FIRST_LOOK_MS
+from shared.table import Table
 
 ATTEMPT_MS = 60_000  # after that an attempt that said nothing is given up: longer than the function may take
 LIFETIME_SECONDS = 3 * 24 * 3600  # of a delivery at least: longer than its attempts can take
 LOG_LIMIT = 16  # attempts that are kept, each with its excerpt: two passages through the schedule
-_BATCH_GET_LIMIT = 100
 
 _FREE = "(attribute_not_exists(#lease) OR #lease < :now)"  # no attempt is being made
 
@@ -25,8 +24,7 @@ class DeliveryStore:
 
     def __init__(self, table: str, *, dynamodb: Any = None) -> None:
         """Of the DynamoDB table `table`; `dynamodb` in place of an AWS client that is built at first use."""
-        self._table = table
-        self._given = dynamodb
+        self._items = Table(table, dynamodb=dynamodb)
 
     # Reading
 
@@ -36,7 +34,7 @@ class DeliveryStore:
         Raises:
             Transient: when DynamoDB is busy or away.
         """
-        item = self._get(job_id, part)
+        item = self._items.get(job_id, part)
         return Delivery.model_validate(item) if item else None
 
     def job(self, job_id: str) -> Job | None:
@@ -45,7 +43,7 @@ class DeliveryStore:
         Raises:
             Transient: when DynamoDB is busy or away.
         """
-        item = self._get(job_id, "job")
+        item = self._items.get(job_id, "job")
         return Job.model_validate(item) if item else None
 
     def of_job(self, job_id: str) -> list[Delivery]:
@@ -58,9 +56,7 @@ class DeliveryStore:
             {"id": job_id, "prefix": DELIVERY_PREFIX},
             KeyConditionExpression="#id = :id AND begins_with(#part, :prefix)",
         )
-        with aws.translated(f"Listing the deliveries of job {job_id}"):
-            pages = self._dynamodb.get_paginator("query").paginate(TableName=self._table, ConsistentRead=True, **query)
-            found = [Delivery.model_validate(aws.from_item(item)) for page in pages for item in page["Items"]]
+        found = map(Delivery.model_validate, self._items.all(ConsistentRead=True, **query))
         return sorted(found, key=lambda delivery: delivery.created_at)
 
     def of_client(self, client_id: str) -> Iterator[Delivery]:
@@ -70,11 +66,8 @@ class DeliveryStore:
             Transient: when DynamoDB is busy or away.
         """
         query = aws.expression({"client_id": client_id}, KeyConditionExpression="#client_id = :client_id")
-        with aws.translated("Listing a client's jobs"):
-            pages = self._dynamodb.get_paginator("query").paginate(
-                TableName=self._table, IndexName="by_client", **query
-            )
-            ids = [item["id"]["S"] for page in pages for item in page["Items"] if item["part"]["S"] == "job"]
+        keys = self._items.all(IndexName="by_client", **query)
+        ids = [key["id"] for key in keys if key["part"] == "job"]
         for job_id in ids:
             yield from self.of_job(job_id)
 
@@ -108,13 +101,7 @@ class DeliveryStore:
     def _put_or_find(self, delivery: Delivery) -> Delivery:
         absent = aws.expression({}, ConditionExpression="attribute_not_exists(#id)")
         try:
-            with aws.translated(f"Storing {delivery.part} of job {delivery.id}"):
-                self._dynamodb.put_item(
-                    TableName=self._table,
-                    Item=aws.to_item(delivery.model_dump(exclude_none=True)),
-                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                    **absent,
-                )
+            self._items.put(delivery.model_dump(exclude_none=True), **absent)
         except aws.ConditionFailed as failed:
             return Delivery.model_validate(failed.item)
         return delivery
@@ -126,7 +113,7 @@ class DeliveryStore:
             ConditionExpression="#run = :run AND #status = :status",
         )
         with suppress(aws.ConditionFailed):  # the next run has begun: another made the announcement before that
-            self._update(job.id, "job", update)
+            self._items.update(job.id, "job", update)
 
     # Attempting
 
@@ -147,7 +134,7 @@ class DeliveryStore:
             ConditionExpression=f"#state = :pending AND #made = :made AND {_FREE}",
         )  # fmt: skip
         try:
-            return Delivery.model_validate(self._update(delivery.id, delivery.part, update))
+            return Delivery.model_validate(self._items.update(delivery.id, delivery.part, update))
         except aws.ConditionFailed as failed:
             # A claim that was executed and then timed out is found by its own repetition.
             mine = failed.item is not None and failed.item.get("owner") == owner
@@ -183,7 +170,7 @@ class DeliveryStore:
             ConditionExpression="#made = :made AND #owner = :mine",
         )
         try:
-            self._update(claimed.id, claimed.part, update)
+            self._items.update(claimed.id, claimed.part, update)
         except aws.ConditionFailed:
             return False
         return True
@@ -206,7 +193,7 @@ class DeliveryStore:
             ConditionExpression=f"attribute_exists(#made) AND {_FREE}",
         )
         try:
-            return Delivery.model_validate(self._update(delivery.id, delivery.part, update))
+            return Delivery.model_validate(self._items.update(delivery.id, delivery.part, update))
         except aws.ConditionFailed:
             return None
 
@@ -217,15 +204,7 @@ class DeliveryStore:
             Transient: when DynamoDB is busy or away.
         """
         wanted = {(item.id, item.part): item.due_at for item in items if item.part.startswith(DELIVERY_PREFIX)}
-        found: list[Delivery] = []
-        keys = [aws.to_item({"id": job_id, "part": part}) for job_id, part in wanted]
-        while keys:
-            request = {self._table: {"Keys": keys[:_BATCH_GET_LIMIT], "ConsistentRead": True}}
-            with aws.translated("Reading due deliveries"):
-                answer = self._dynamodb.batch_get_item(RequestItems=request)
-            found += [Delivery.model_validate(aws.from_item(item)) for item in answer["Responses"][self._table]]
-            left = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
-            keys = [*left, *keys[_BATCH_GET_LIMIT:]]
+        found = map(Delivery.model_validate, self._items.get_all(wanted))
         # The index may lag: what has moved on since is not due.
         return [one for one in found if one.due_at == wanted[one.id, one.part]]
 
@@ -241,31 +220,10 @@ class DeliveryStore:
             ConditionExpression="#due_at = :was AND #made = :made",
         )
         try:
-            self._update(delivery.id, delivery.part, update)
+            self._items.update(delivery.id, delivery.part, update)
         except aws.ConditionFailed:
             return False
         return True
-
-    def _get(self, job_id: str, part: str) -> dict[str, Any] | None:
-        key = aws.to_item({"id": job_id, "part": part})
-        with aws.translated(f"Reading {part} of job {job_id}"):
-            answer = self._dynamodb.get_item(TableName=self._table, Key=key, ConsistentRead=True)
-        return aws.from_item(answer["Item"]) if "Item" in answer else None
-
-    def _update(self, job_id: str, part: str, update: dict[str, Any]) -> dict[str, Any]:
-        with aws.translated(f"Updating {part} of job {job_id}"):
-            answer = self._dynamodb.update_item(
-                TableName=self._table,
-                Key=aws.to_item({"id": job_id, "part": part}),
-                ReturnValues="ALL_NEW",
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                **update,
-            )
-        return aws.from_item(answer["Attributes"])
-
-    @cached_property
-    def _dynamodb(self) -> Any:
-        return self._given or aws.client("dynamodb", connections=32)
 
 
 def replay(deliveries: DeliveryStore, client_id: str, *, since: int, now: int) -> Iterator[Delivery]:

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import secrets
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property
 from typing import IO, Any
 
 from pydantic import BaseModel
 
 from shared import aws
 from shared.blobs import Blobs
-from shared.errors import InputMissing, JobError, Transient
+from shared.errors import InputMissing, JobError
 from shared.models import (
     DELIVERY_PREFIX,
     TERMINAL,
-    DueItem,
     Failure,
     IdempotencyKey,
     Job,
@@ -31,6 +29,7 @@ from shared.models import (
     Split,
     Status,
 )
+from shared.table import Table
 
 DETAIL_LIMIT = 1_000  # characters of a failure's detail
 INLINE_LIMIT = 32 * 1024  # bytes, compressed
@@ -43,10 +42,9 @@ LIFETIME_SECONDS = 7 * 24 * 3600
 DEADLINE_MS = 24 * 3600 * 1000
 
 _JSON = "application/json"
-_BATCH_GET_LIMIT = 100
 _COUNT_PAGE = 5_000
 
-_SPLIT_EXISTS = "attribute_exists(#total)"  # an update would else make an item of its own, without an end
+SPLIT_EXISTS = "attribute_exists(#total)"  # an update would else make an item of its own, without an end
 
 # The fence: what makes a claim this one and no other.
 _MINE = "#run = :my_run AND #attempt = :my_attempt AND #owner = :my_owner AND #status = :still"
@@ -65,8 +63,8 @@ class JobStore:
     """Jobs, their inputs, their shards and their results."""
 
     def __init__(self, table: str, blobs: Blobs) -> None:
-        """Of the DynamoDB table `table`, with `blobs` for what is too big; the AWS client is built at first use."""
-        self._table = table
+        """Of the DynamoDB table `table`, with `blobs` for what is too big."""
+        self._items = Table(table)
         self._blobs = blobs
 
     # Reading
@@ -77,7 +75,7 @@ class JobStore:
         Raises:
             Transient: when DynamoDB is busy or away.
         """
-        item = self._get(job_id, "job")
+        item = self._items.get(job_id, "job")
         if item is None or item["expires_at"] * 1000 <= now:
             return None
         return Job.model_validate(item)
@@ -125,17 +123,9 @@ class JobStore:
         due = {"due_at": job.created_at + FIRST_LOOK_MS, "due_slot": secrets.randbelow(DUE_SLOTS)}
         items.append({**_plain(job), **due, "open_client": job.client_id, "part": "job"})
         if key is None:
-            self._put_all(items)
+            self._items.put_all(items)
         else:
             self._put_with_key(items, key, now=job.created_at)
-
-    def _put_all(self, items: Sequence[Mapping[str, Any]]) -> None:
-        """In one call, which costs the caller half of two."""
-        puts = [{"PutRequest": {"Item": aws.to_item(item)}} for item in items]
-        with aws.translated(f"Storing job {items[0]['id']}"):
-            answer = self._dynamodb.batch_write_item(RequestItems={self._table: puts})
-        if answer.get("UnprocessedItems"):
-            raise Transient(f"Storing job {items[0]['id']}: not all of it was taken")
 
     def _put_with_key(self, items: Sequence[Mapping[str, Any]], key: IdempotencyKey, *, now: int) -> None:
         """In one transaction: neither is ever there without the other."""
@@ -143,14 +133,8 @@ class JobStore:
             {"now": now // 1000},
             ConditionExpression="attribute_not_exists(#id) OR #expires_at < :now",
         )
-        put = {"TableName": self._table, "Item": aws.to_item({**_plain(key), "part": "key"}), **unused}
-        writes = [
-            *({"Put": {"TableName": self._table, "Item": aws.to_item(item)}} for item in items),
-            {"Put": {**put, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}},
-        ]
         try:
-            with aws.translated(f"Storing job {key.job}"):
-                self._dynamodb.transact_write_items(TransactItems=writes)
+            self._items.put_together(items, {**_plain(key), "part": "key"}, **unused)
         except aws.ConditionFailed as failed:
             if failed.item is None:
                 raise aws.Contended("The idempotency key has just expired") from None
@@ -163,7 +147,7 @@ class JobStore:
         Raises:
             Transient: when DynamoDB is busy or away.
         """
-        item = self._get(key_id, "key")
+        item = self._items.get(key_id, "key")
         return IdempotencyKey.model_validate(item) if item and item["expires_at"] * 1000 > now else None
 
     # Listing
@@ -185,14 +169,10 @@ class JobStore:
         )
         if after is not None:
             query["ExclusiveStartKey"] = aws.to_item({"client_id": client_id, "id": after, "part": "job"})
-        with aws.translated("Listing jobs"):
-            answer = self._dynamodb.query(
-                TableName=self._table, IndexName="by_client", ScanIndexForward=False, Limit=limit, **query
-            )
-        ids = [aws.from_item(item)["id"] for item in answer["Items"]]
-        last = answer.get("LastEvaluatedKey")
+        keys, last = self._items.page(IndexName="by_client", ScanIndexForward=False, Limit=limit, **query)
+        ids = [key["id"] for key in keys]
         found = self._jobs(ids)
-        return [found[job_id] for job_id in ids if job_id in found], aws.from_item(last)["id"] if last else None
+        return [found[job_id] for job_id in ids if job_id in found], last["id"] if last else None
 
     def count_open(self, client_id: str, *, limit: int) -> int:
         """How many of the client's jobs are open, counted up to about `limit`; it may lag a second behind.
@@ -201,16 +181,12 @@ class JobStore:
             Transient: when DynamoDB is busy or away.
         """
         query = aws.expression({"client_id": client_id}, KeyConditionExpression="#open_client = :client_id")
-        count = 0
-        with aws.translated("Counting open jobs"):
-            pages = self._dynamodb.get_paginator("query").paginate(
-                TableName=self._table, IndexName="open", Select="COUNT", Limit=min(limit, _COUNT_PAGE), **query
-            )
-            for page in pages:
-                count += page["Count"]
-                if count >= limit:
-                    break
-        return count
+        return self._items.count(most=limit, IndexName="open", Limit=min(limit, _COUNT_PAGE), **query)
+
+    def _jobs(self, ids: Iterable[str]) -> dict[str, Job]:
+        """Jobs by id; those that are gone are missing."""
+        found = self._items.get_all((job_id, "job") for job_id in ids)
+        return {item["id"]: Job.model_validate(item) for item in found}
 
     # Claiming
 
@@ -253,7 +229,7 @@ class JobStore:
             ConditionExpression=f"{may_be_claimed} AND #run = :run AND #attempt < :limit",
         )  # fmt: skip
         try:
-            return Job.model_validate(self._update(message.job, update))
+            return Job.model_validate(self._items.update(message.job, "job", update))
         except aws.ConditionFailed as failed:
             # A claim that was executed and then timed out is found by its own repetition.
             mine = failed.item is not None and failed.item.get("owner") == owner
@@ -288,7 +264,7 @@ class JobStore:
         split = {"id": job.id, "part": f"split#{job.run}", "total": total, "seen": 0, "expires_at": job.expires_at}
         absent = aws.expression({}, ConditionExpression="attribute_not_exists(#id)")
         with suppress(aws.ConditionFailed):  # put by an earlier attempt of this run: it has the same shards
-            self._put(split, **absent)
+            self._items.put(split, **absent)
         change = "SET #shards = :shards, #due_at = :due_at REMOVE #lease, #owner"
         return self._leave(job, change, {"shards": total, "due_at": now + FIRST_LOOK_MS})
 
@@ -302,10 +278,10 @@ class JobStore:
         """
         self._blobs.put(_shard_key(job, shard), outcome, content_type=_JSON)
         update = aws.expression(
-            {"shard": {shard}}, UpdateExpression="ADD #done :shard", ConditionExpression=_SPLIT_EXISTS
+            {"shard": {shard}}, UpdateExpression="ADD #done :shard", ConditionExpression=SPLIT_EXISTS
         )
         try:
-            return Split.model_validate(self._update(job.id, update, part=f"split#{job.run}"))
+            return Split.model_validate(self._items.update(job.id, f"split#{job.run}", update))
         except aws.ConditionFailed:
             return None
 
@@ -328,7 +304,7 @@ class JobStore:
         Raises:
             Transient: when DynamoDB is busy or away.
         """
-        item = self._get(job.id, f"split#{job.run}") if job.shards else None
+        item = self._items.get(job.id, f"split#{job.run}") if job.shards else None
         return Split.model_validate(item) if item else None
 
     # Finishing
@@ -344,7 +320,7 @@ class JobStore:
         pointer = self._put_result(job, result, now=now)
         total = job.shards or job.progress.total
         changes = {**pointer, "metrics": metrics, "progress": Progress(done=total, total=total)}
-        return self._leave(job, *_ending(job, "succeeded", changes, now=now))
+        return self._leave(job, *ending(job, "succeeded", changes, now=now))
 
     def _put_result(self, job: Job, result: bytes | IO[bytes], *, now: int) -> dict[str, str]:
         name = f"{job.run}.{job.attempt}"
@@ -352,7 +328,7 @@ class JobStore:
             compressed = zlib.compress(result, level=3)
             if len(compressed) <= INLINE_LIMIT:
                 expires_at = min(now // 1000 + job.result_ttl_seconds, job.expires_at)
-                self._put({"id": job.id, "part": f"result#{name}", "body": compressed, "expires_at": expires_at})
+                self._items.put({"id": job.id, "part": f"result#{name}", "body": compressed, "expires_at": expires_at})
                 return {"result_part": f"result#{name}"}
         self._blobs.put(f"results/{job.id}/{name}", result, content_type=_JSON)
         return {"result_key": f"results/{job.id}/{name}"}
@@ -363,7 +339,7 @@ class JobStore:
         Raises:
             Transient: when nobody knows; the job stays claimed until its lease ends.
         """
-        return self._leave(job, *_ending(job, "failed", {"failure": _failure(error), "metrics": metrics}, now=now))
+        return self._leave(job, *ending(job, "failed", {"failure": failure(error), "metrics": metrics}, now=now))
 
     # What clients do
 
@@ -373,7 +349,7 @@ class JobStore:
         Raises:
             Transient: when nobody knows.
         """
-        change, values = _ending(job, "canceled", {}, now=now)
+        change, values = ending(job, "canceled", {}, now=now)
         condition = "#run = :my_run AND (#status = :queued OR #status = :still)"
         mine = {"my_run": job.run, "queued": "queued", "still": "running"}
         return self._try(
@@ -402,7 +378,7 @@ class JobStore:
             "AND attribute_not_exists(#deleted_at) AND attribute_not_exists(#due_at)",
         )
         try:
-            return Job.model_validate(self._update(job.id, update))
+            return Job.model_validate(self._items.update(job.id, "job", update))
         except aws.ConditionFailed as failed:
             # A retry that was executed and then timed out is found by its own repetition.
             mine = {"run": job.run + 1, "attempt": 0, "queued_at": now, "status": "queued"}
@@ -422,8 +398,7 @@ class JobStore:
         while still_open := self._bury(job.id, now=now):
             self.cancel(still_open, now=now)
         for part in self._parts(job.id):
-            with aws.translated(f"Deleting {part} of job {job.id}"):
-                self._dynamodb.delete_item(TableName=self._table, Key=aws.to_item({"id": job.id, "part": part}))
+            self._items.delete(job.id, part)
         # Not an upload, which other jobs may be of, too: the bucket's lifecycle removes it.
         for prefix in (f"inputs/{job.id}", f"results/{job.id}/"):
             self._blobs.delete_below(prefix)
@@ -437,93 +412,18 @@ class JobStore:
             ConditionExpression="#status IN (:succeeded, :failed, :canceled, :expired)",
         )
         try:
-            self._update(job_id, update)
+            self._items.update(job_id, "job", update)
         except aws.ConditionFailed as failed:
             return Job.model_validate(failed.item) if failed.item else None
         return None
 
     def _parts(self, job_id: str) -> list[str]:
         query = aws.expression({"id": job_id}, KeyConditionExpression="#id = :id", ProjectionExpression="#part")
-        with aws.translated(f"Listing job {job_id}"):
-            pages = self._dynamodb.get_paginator("query").paginate(TableName=self._table, **query)
-            parts = [aws.from_item(item)["part"] for page in pages for item in page["Items"]]
+        parts = [item["part"] for item in self._items.all(**query)]
+        # Announcements go on: what is being delivered is not taken back.
         return [part for part in parts if part != "job" and not part.startswith(DELIVERY_PREFIX)]
 
-    # What the janitor does
-
-    def due(self, slot: int, *, now: int, limit: int) -> list[DueItem]:
-        """At most `limit` of the items in `slot` that are due at `now` (ms), the longest due first.
-
-        Raises:
-            Transient: when DynamoDB is busy or away.
-        """
-        query = aws.expression(
-            {"due_slot": slot, "now": now}, KeyConditionExpression="#due_slot = :due_slot AND #due_at <= :now"
-        )
-        with aws.translated("Looking for what is due"):
-            answer = self._dynamodb.query(TableName=self._table, IndexName="due", Limit=limit, **query)
-        return [DueItem.model_validate(aws.from_item(item)) for item in answer["Items"]]
-
-    def jobs_of(self, items: Sequence[DueItem]) -> dict[str, Job]:
-        """The jobs of due items, by id, read consistently; those that are gone are missing.
-
-        Raises:
-            Transient: when DynamoDB is busy or away.
-        """
-        return self._jobs([item.id for item in items])
-
-    def _jobs(self, ids: Sequence[str]) -> dict[str, Job]:
-        found: dict[str, Job] = {}
-        for start in range(0, len(ids), _BATCH_GET_LIMIT):
-            keys = [aws.to_item({"id": job_id, "part": "job"}) for job_id in ids[start : start + _BATCH_GET_LIMIT]]
-            while keys:
-                with aws.translated("Reading jobs"):
-                    request = {self._table: {"Keys": keys, "ConsistentRead": True}}
-                    answer = self._dynamodb.batch_get_item(RequestItems=request)
-                jobs = [Job.model_validate(aws.from_item(item)) for item in answer["Responses"][self._table]]
-                found.update({job.id: job for job in jobs})
-                keys = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
-        return found
-
-    def look_again(self, job: Job, *, due_at: int | None) -> bool:
-        """Be due again at `due_at` (ms), or never; False when somebody else has changed the job meanwhile.
-
-        Raises:
-            Transient: when nobody knows.
-        """
-        change = "SET #due_at = :next" if due_at is not None else "REMOVE #due_at, #due_slot"
-        return self._as_read(job, change, {"next": due_at})
-
-    def look_again_at_split(self, job: Job, split: Split, *, due_at: int, again: bool) -> bool:
-        """As `look_again`, and note how far the shards are; `again` counts as an attempt.
-
-        Raises:
-            Transient: when nobody knows.
-        """
-        change = "SET #due_at = :next" + (", #attempt = #attempt + :one" if again else "")
-        if not self._as_read(job, change, {"next": due_at, "one": 1}):
-            return False
-        seen = aws.expression(
-            {"seen": len(split.done)}, UpdateExpression="SET #seen = :seen", ConditionExpression=_SPLIT_EXISTS
-        )
-        with suppress(aws.ConditionFailed):  # deleted meanwhile
-            self._update(job.id, seen, part=f"split#{job.run}")
-        return True
-
-    def end(self, job: Job, status: Status, *, error: JobError | None = None, now: int) -> bool:
-        """End an open job from outside, whoever holds it; False when it has changed since it was read.
-
-        Raises:
-            Transient: when nobody knows.
-        """
-        change, values = _ending(job, status, {"failure": _failure(error)} if error else {}, now=now)
-        return self._as_read(job, change, values)
-
-    def _as_read(self, job: Job, change: str, values: Mapping[str, Any]) -> bool:
-        """Apply `change` only while the job is as it was read, as far as others change it."""
-        condition = "#run = :was_run AND #attempt = :was_attempt AND #status = :was_status AND #due_at = :was_due_at"
-        was = {"was_run": job.run, "was_attempt": job.attempt, "was_status": job.status, "was_due_at": job.due_at}
-        return self._try(job, aws.expression({**values, **was}, UpdateExpression=change, ConditionExpression=condition))
+    # How it is written
 
     def _leave(self, job: Job, change: str, values: Mapping[str, Any]) -> bool:
         """Apply `change` under the fence: only while the job is still this very claim's."""
@@ -532,49 +432,25 @@ class JobStore:
 
     def _try(self, job: Job, update: Mapping[str, Any]) -> bool:
         try:
-            self._update(job.id, update)
+            self._items.update(job.id, "job", update)
         except aws.ConditionFailed as failed:
             return _is_already(failed.item, job, update["ExpressionAttributeValues"])
         return True
 
-    def _update(self, job_id: str, update: Mapping[str, Any], *, part: str = "job") -> dict[str, Any]:
-        with aws.translated(f"Updating {part} of job {job_id}"):
-            answer = self._dynamodb.update_item(
-                TableName=self._table,
-                Key=aws.to_item({"id": job_id, "part": part}),
-                ReturnValues="ALL_NEW",
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                **update,
-            )
-        return aws.from_item(answer["Attributes"])
-
-    def _put(self, values: Mapping[str, Any], **condition: Any) -> None:
-        with aws.translated(f"Storing {values['part']} of job {values['id']}"):
-            self._dynamodb.put_item(TableName=self._table, Item=aws.to_item(values), **condition)
-
-    def _get(self, job_id: str, part: str) -> dict[str, Any] | None:
-        key = aws.to_item({"id": job_id, "part": part})
-        with aws.translated(f"Reading {part} of job {job_id}"):
-            answer = self._dynamodb.get_item(TableName=self._table, Key=key, ConsistentRead=True)
-        return aws.from_item(answer["Item"]) if "Item" in answer else None
-
     def _body(self, job_id: str, part: str) -> bytes:
-        item = self._get(job_id, part)
+        item = self._items.get(job_id, part)
         if item is None:
             raise aws.Missing(f"{part} of job {job_id}")
         body: bytes = item["body"]
         return body
-
-    @cached_property
-    def _dynamodb(self) -> Any:
-        return aws.client("dynamodb", connections=32)
 
 
 def _plain(model: BaseModel) -> dict[str, Any]:
     return model.model_dump(mode="json", exclude_none=True)
 
 
-def _failure(error: JobError) -> Failure:
+def failure(error: JobError) -> Failure:
+    """What is kept of why a job failed."""
     return Failure(code=error.code, title=error.title, detail=str(error)[:DETAIL_LIMIT], retryable=error.retryable)
 
 
@@ -582,7 +458,7 @@ def _shard_key(job: Job, shard: int) -> str:
     return f"results/{job.id}/shards/{job.run}/{shard}"
 
 
-def _ending(job: Job, status: Status, changes: Mapping[str, Any], *, now: int) -> tuple[str, dict[str, Any]]:
+def ending(job: Job, status: Status, changes: Mapping[str, Any], *, now: int) -> tuple[str, dict[str, Any]]:
     """The update that ends a job: nobody holds it any more, and it is due only if its end is to be announced."""
     values = {name: _plain(value) if isinstance(value, BaseModel) else value for name, value in changes.items()}
     values |= {"status": status, "completed_at": now}

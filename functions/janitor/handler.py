@@ -11,12 +11,12 @@ from functions.janitor.due import Janitor
 from shared.blobs import Blobs
 from shared.clock import now_ms
 from shared.deliveries import DeliveryStore
+from shared.due import DueJobs
 from shared.errors import Transient
 from shared.log import logger
 from shared.models import WarmUpOrder
 from shared.queues import DeadLetterQueue, Lane
 from shared.settings import JanitorSettings
-from shared.store import JobStore
 from shared.warmup import Pings, Rounds, begin_round
 
 MARGIN_MS = 10_000  # a tick begins nothing when less time is left
@@ -32,7 +32,7 @@ def _services() -> dict[str, Any]:
     settings = _settings()
     urls = (settings.jobs_dead_letter_queue_url, settings.solo_dead_letter_queue_url)
     return {
-        "jobs": JobStore(settings.jobs_table, Blobs(settings.bucket)),
+        "jobs": DueJobs(settings.jobs_table, Blobs(settings.bucket)),
         "lanes": {"jobs": Lane(settings.jobs_queue_url), "solo": Lane(settings.solo_queue_url)},
         "dead_letters": [DeadLetterQueue(url) for url in urls],
         "deliveries": DeliveryStore(settings.jobs_table),

@@ -47,7 +47,7 @@ class Backstage:
 
     def close(self) -> None:
         """Close what was opened."""
-        owners = (self._store, self._blobs, *self._lanes.values())
+        owners = (self._store._items, self._blobs, *self._lanes.values())
         built = [service for owner in owners for name, service in vars(owner).items() if name in _SERVICES]
         for service in (self._dynamodb, self._lambda, self._sqs, *built):
             service.close()

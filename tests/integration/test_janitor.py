@@ -14,10 +14,11 @@ from functions.janitor.due import Janitor
 from shared import aws
 from shared.blobs import Blobs
 from shared.deliveries import DeliveryStore
+from shared.due import DueJobs
 from shared.errors import Transient
 from shared.models import Job, Message, Metrics
 from shared.queues import DeadLetterQueue, Lane
-from shared.store import ATTEMPTS_LIMIT, FIRST_LOOK_MS, LEASE_MS, JobStore
+from shared.store import ATTEMPTS_LIMIT, FIRST_LOOK_MS, LEASE_MS
 from tests.integration.test_store import NOW, claimed, message, new_job
 
 DUE = NOW + FIRST_LOOK_MS  # when a new job is looked at first
@@ -28,7 +29,7 @@ class Cloud:
 
     def __init__(self, services: SimpleNamespace) -> None:
         self.sqs = services.sqs
-        self.store = JobStore("jobs", Blobs("bucket"))
+        self.store = DueJobs("jobs", Blobs("bucket"))
         self.urls = {"jobs": services.jobs_queue_url, "solo": services.solo_queue_url}
         self.dead = self.sqs.create_queue(QueueName="dead", Attributes={"VisibilityTimeout": "0"})["QueueUrl"]
         self.lanes = {name: Lane(url) for name, url in self.urls.items()}

@@ -29,10 +29,11 @@ from shared.blobs import Blobs
 from shared.clients import ROTATION_MS, ClientTable, new_client
 from shared.clock import now_ms
 from shared.deliveries import ATTEMPT_MS, DeliveryStore, replay
+from shared.due import DueJobs
 from shared.errors import ModelFailed, Transient
 from shared.models import Delivery, Job, Metrics, Status, Webhook, WebhookMessage
 from shared.queues import DeadLetterQueue, Lane
-from shared.store import FIRST_LOOK_MS, JobStore
+from shared.store import FIRST_LOOK_MS
 from shared.vault import Vault
 from tests.conftest import made_up_credentials, provision
 from tests.integration.test_store import claimed, new_job
@@ -54,7 +55,7 @@ class Cloud:
     def __init__(self, services: SimpleNamespace) -> None:
         self.services = services
         self.now = now_ms()  # receivers refuse what is old
-        self.store = JobStore("jobs", Blobs("bucket"))
+        self.store = DueJobs("jobs", Blobs("bucket"))
         self.deliveries = DeliveryStore("jobs")
         self.queue = Lane(services.webhooks_queue_url)
         self.clients = ClientTable("clients")

@@ -27,10 +27,11 @@ from moto import mock_aws
 from functions.janitor.due import Janitor
 from shared.blobs import Blobs
 from shared.deliveries import DeliveryStore
+from shared.due import DueJobs
 from shared.errors import ModelFailed
 from shared.models import TERMINAL, Job, Message, Metrics, Model, Webhook, announced_part, new_job_id
 from shared.queues import DeadLetterQueue, Lane
-from shared.store import DEADLINE_MS, LIFETIME_SECONDS, MERGE_ATTEMPTS_LIMIT, JobStore
+from shared.store import DEADLINE_MS, LIFETIME_SECONDS, MERGE_ATTEMPTS_LIMIT
 from tests.conftest import made_up_credentials, provision
 
 START = 1_800_000_000_000
@@ -323,7 +324,7 @@ class Lives(RuleBasedStateMachine):
 
     def kept(self, job_id: str) -> Job:
         self.touched.add(job_id)
-        item = self.store._get(job_id, "job")
+        item = self.store._items.get(job_id, "job")
         assert item is not None
         return Job.model_validate(item)
 
@@ -354,7 +355,7 @@ def provisioned() -> Any:
     urls = {"jobs": services.jobs_queue_url, "solo": services.solo_queue_url}
     dead = services.sqs.create_queue(QueueName="dead")["QueueUrl"]
     lanes = {name: Lane(url) for name, url in urls.items()}
-    store, deliveries = JobStore("jobs", Blobs("bucket")), DeliveryStore("jobs")
+    store, deliveries = DueJobs("jobs", Blobs("bucket")), DeliveryStore("jobs")
     return services.sqs, urls, store, lanes, [DeadLetterQueue(dead)], deliveries, services.webhooks_queue_url
 
 
