@@ -32,6 +32,7 @@ from shared.clock import now_ms
 from shared.warmup import Round, Rounds
 
 FOLDER = emulator.ROOT / ".samovar" / "bench-warming"
+PLOT = emulator.ROOT / "docs" / "warming.svg"
 LEADS = (0, 1, 2, 5, 10)  # seconds between token and job
 ROUNDS = 3
 PATIENCE_SECONDS = 120
@@ -116,6 +117,7 @@ def main() -> int:
         figures += _figures(model, measured[model])
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "warming-seconds.json").write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+    PLOT.write_text(_drawn(measured), encoding="utf-8")
     return report("warming", figures)
 
 
@@ -158,6 +160,30 @@ def _figures(model: str, measured: dict[str, Any]) -> Iterator[Figure]:
     yield Figure(f"{model}: environments begun for a token and its job", float(most), "", most=1)
     yield Figure(f"{model}: promised / true seconds to ready", statistics.median(measured["promised"]), "x", least=0.5,
                  most=1.5)  # fmt: skip
+
+
+def _drawn(measured: dict[str, Any]) -> str:
+    """Bars of the medians, model by model, as SVG."""
+    bars: list[tuple[str, float | None]] = []
+    for model, of_model in measured.items():
+        bars.append((f"{model} model", None))
+        bars += [(name, statistics.median(values)) for name, values in of_model["seconds"].items()]
+    longest = max(value for _, value in bars if value is not None)
+    rows = []
+    for number, (name, value) in enumerate(bars):
+        y = 24 + 22 * number
+        if value is None:
+            rows.append(f'<text x="8" y="{y}" font-weight="bold">{name}</text>')
+            continue
+        width = max(1, 380 * value / longest)
+        rows.append(
+            f'<text x="300" y="{y}" text-anchor="end">{name}</text>'
+            f'<rect x="308" y="{y - 12}" width="{width:.0f}" height="15" fill="#b5533c"/>'
+            f'<text x="{314 + width:.0f}" y="{y}">{value:.2f} s</text>'
+        )
+    size = f'width="760" height="{24 + 22 * len(bars)}"'
+    style = 'font-family="sans-serif" font-size="13" fill="#333"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n' + "\n".join(rows) + "\n</svg>\n"
 
 
 def _environments() -> list[int]:
