@@ -77,12 +77,14 @@ class Estimates:
         """How long a new message should be held back: until the environment that is warming up can take it.
 
         That one is busy loading; a message sent at once would begin a second cold environment beside it, and one sent
-        a little early, too: hence the margin. A round may have begun a moment ago, so only a warm worker is taken from
-        what was read before.
+        a little early, too: hence the margin. Where jobs ran within the last minute there are environments that can
+        take it. Where none did a round may have begun a moment ago: what was read before is not good enough.
         """
-        if not self.waits_for_warming or self.warmth().state == "warm":
+        noted, now = self._read(), self.now()
+        is_running = any(pace.is_fresh(now) for pace in noted.paces.values())
+        if not self.waits_for_warming or is_running or self.warmth().state == "warm":
             return 0
-        self._noted.at = 0
+        noted.round = self._latest_round()
         warmth = self.warmth()
         if warmth.state != "warming":
             return 0
@@ -120,13 +122,20 @@ class Estimates:
             left = pace.run_ms - elapsed if pace.is_fresh(now) else None
         return Estimate(None, None if left is None else max(1, math.ceil(left / 1000)))
 
+    def _latest_round(self) -> Round | None:
+        try:
+            return self.rounds.latest(self.worker_version)
+        except Transient as error:
+            logger.warning("The warm-up round cannot be read", reason=str(error))
+            return None
+
     def _read(self) -> _Noted:
         noted = self._noted
         if noted.at > self.now() - READ_AGAIN_MS:
             return noted
         noted.at = self.now()
         try:
-            noted.round = self.rounds.latest(self.worker_version)
+            noted.round = self._latest_round()
             noted.paces = {lane: self.paces.latest(lane) for lane in ("jobs", "solo")}
         except Transient as error:
             logger.warning("Estimates are made without what the worker noted", reason=str(error))

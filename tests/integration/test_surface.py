@@ -281,6 +281,16 @@ class TestStates:
         sqs, url = call.api.services.sqs, call.api.services.jobs_queue_url
         assert sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"][names[0]] == "1"
 
+    def test_message_does_not_wait_where_jobs_are_running(self, call: Any) -> None:
+        """A round is under way, but there are environments besides the one that it warms."""
+        rounds = Rounds("jobs")
+        rounds.begin(rounds.latest("1"), environments=1, now=now_ms())
+        Paces("jobs").note("jobs", Pace(at=now_ms(), wait_ms=10, run_ms=50))
+        submitted(call)
+        names = ["ApproximateNumberOfMessages"]
+        sqs, url = call.api.services.sqs, call.api.services.jobs_queue_url
+        assert sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"][names[0]] == "1"
+
 
 def warm(now: int) -> None:
     """As a ping would leave it."""
