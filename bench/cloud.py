@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -15,9 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import boto3
 import httpx
-from botocore.config import Config
 from rich.console import Console
 
 from bench.report import Figure, report
@@ -38,6 +38,7 @@ BIG_CHARACTERS = 3_000_000
 MANY_JOBS = 10_000
 LONG_JOBS, LONG_WORDS = 200, 500
 PATIENCE_SECONDS = 1_200
+_WORKERS = (b"-worker-", b"functions.worker.poll")  # in the command of a worker's process
 PARTS = ("warm", "long", "big", "many")
 
 
@@ -63,7 +64,7 @@ def _figures(stack: Stack, client: httpx.Client, parts: Sequence[str], jobs: int
     if "long" in parts:
         yield from _long_jobs(stack)
     if "big" in parts:
-        yield from _big_text(client)
+        yield from _big_text(stack, client)
     if "many" in parts:
         yield from _many_jobs(stack, jobs)
     yield Figure("peak memory of a worker", _peak_memory_mb(), "MB", most=700)
@@ -89,10 +90,10 @@ def _long_jobs(stack: Stack) -> Iterator[Figure]:
     nlp = pipeline.load(model_path())._nlp
     # Before and after, so that a slow spell of the machine falls on both sides.
     bare = [_seconds(lambda: list(nlp.pipe(batch)))]
-    with _workers(1):
-        _drain(stack, batch[:10])
+    with _workers(stack, 1) as hold:
+        _drain(stack, batch[:10], hold)
         before = _cpu_seconds()
-        ours = _drain(stack, batch)
+        ours = _drain(stack, batch, hold)
         spent = _cpu_seconds() - before
     bare.append(_seconds(lambda: list(nlp.pipe(batch))))
     ratio = statistics.mean(bare) / ours
@@ -101,13 +102,13 @@ def _long_jobs(stack: Stack) -> Iterator[Figure]:
     yield from _each(spent, ours, LONG_JOBS)
 
 
-def _big_text(client: httpx.Client) -> Iterator[Figure]:
+def _big_text(stack: Stack, client: httpx.Client) -> Iterator[Figure]:
     paragraph = " ".join(texts(8, 60)) + "\n\n"
     text = (paragraph * (BIG_CHARACTERS // len(paragraph) + 1))[:BIG_CHARACTERS]
     seconds, results = [], []
     for workers in (1, 2):
         _progress(f"a text of {len(text):,} characters, on {workers} worker{'s' if workers > 1 else ''}")
-        with _workers(workers):
+        with _workers(stack, workers):
             began = time.perf_counter()
             job = _finished(client, _submit_upload(client, text))
             seconds.append(time.perf_counter() - began)
@@ -120,10 +121,10 @@ def _big_text(client: httpx.Client) -> Iterator[Figure]:
 
 def _many_jobs(stack: Stack, count: int) -> Iterator[Figure]:
     _progress(f"{count:,} jobs, on two workers")
-    with _workers(2):
-        _drain(stack, texts(20))
+    with _workers(stack, 2) as hold:
+        _drain(stack, texts(20), hold)
         before = _cpu_seconds()
-        seconds = _drain(stack, texts(count))
+        seconds = _drain(stack, texts(count), hold)
         spent = _cpu_seconds() - before
     yield Figure(f"{count:,} jobs of 25 words on two workers", count / seconds, "jobs/s")
     yield from _each(spent, seconds, count)
@@ -142,13 +143,12 @@ def _each(spent: Counter[str], seconds: float, jobs: int) -> Iterator[Figure]:
         yield Figure(f"… CPU of the {program} for a job", taken / jobs * 1000, "ms")
 
 
-def _drain(stack: Stack, batch: list[str]) -> float:
+def _drain(stack: Stack, batch: list[str], hold: Hold) -> float:
     """Store and queue a job for each text, while no worker runs; then let them run. Seconds to the last one's end."""
-    mapping = _mapping(stack)
-    _enable(stack, mapping, enabled=False)
+    hold(True)
     with ThreadPoolExecutor(max_workers=16) as threads:
         list(threads.map(_store_of(stack), batch))
-    _enable(stack, mapping, enabled=True)
+    hold(False)
     began, until = now_ms(), time.monotonic() + PATIENCE_SECONDS
     while left := _open_jobs(stack):
         if time.monotonic() > until:
@@ -209,32 +209,56 @@ def _open_jobs(stack: Stack) -> int:
     return count
 
 
-def _mapping(stack: Stack) -> str:
-    listed = stack.client("lambda").list_event_source_mappings()["EventSourceMappings"]
-    return str(next(one["UUID"] for one in listed if one["EventSourceArn"].endswith("-jobs")))
-
-
-def _enable(stack: Stack, mapping: str, *, enabled: bool) -> None:
-    stack.client("lambda").update_event_source_mapping(UUID=mapping, Enabled=enabled)
+Hold = Callable[[bool], None]  # keeps the workers from receiving anything, or lets them again
 
 
 @contextmanager
-def _workers(count: int) -> Iterator[None]:
-    """At most `count` batches at a time on each lane.
+def _workers(stack: Stack, count: int) -> Iterator[Hold]:
+    """One worker is the process that polls, two are environments of Lambda's.
 
-    By the mappings, not by reserved concurrency: a batch that meets that limit is lost in the emulator, which takes a
-    throttled invoke for one that went well. AWS allows no less than two, which is why the call is not validated here.
+    A mapping has no less than two at a time, and reserved concurrency would lose jobs: the emulator takes a throttled
+    invoke for one that went well.
     """
-    service = boto3.client("lambda", config=Config(parameter_validation=False))
-    mappings = service.list_event_source_mappings()["EventSourceMappings"]
-    before = {one["UUID"]: one["ScalingConfig"] for one in mappings if one.get("ScalingConfig")}
-    for mapping in before:
-        service.update_event_source_mapping(UUID=mapping, ScalingConfig={"MaximumConcurrency": count})
-    try:
-        yield
-    finally:
-        for mapping, config in before.items():
-            service.update_event_source_mapping(UUID=mapping, ScalingConfig=config)
+    service = stack.client("lambda")
+    mappings = [
+        one
+        for one in service.list_event_source_mappings()["EventSourceMappings"]
+        if one["EventSourceArn"].endswith(("-jobs", "-solo"))
+    ]
+
+    def enable(*, enabled: bool) -> None:
+        for mapping in mappings:
+            service.update_event_source_mapping(UUID=mapping["UUID"], Enabled=enabled)
+
+    if count == 1:
+        enable(enabled=False)
+        with _poller(stack) as hold:
+            yield hold
+        enable(enabled=True)
+        return
+    for mapping in mappings:
+        service.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": count})
+    yield lambda held: enable(enabled=not held)
+    for mapping in mappings:
+        service.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig=mapping["ScalingConfig"])
+
+
+@contextmanager
+def _poller(stack: Stack) -> Iterator[Hold]:
+    """A worker that polls, with its model loaded."""
+    environment = {**os.environ, **stack.outputs["settings"]["worker"], "TMPDIR": str(FOLDER)}
+    command = [sys.executable, "-m", "functions.worker.poll"]
+    log = FOLDER / "poller.log"
+    with log.open("wb") as output, subprocess.Popen(command, env=environment, stdout=output, cwd=emulator.ROOT) as one:
+        try:
+            until = time.monotonic() + 60
+            while b'"Polling"' not in log.read_bytes():
+                if one.poll() is not None or time.monotonic() > until:
+                    raise RuntimeError(f"The worker does not poll:\n{log.read_text()[-2000:]}")
+                time.sleep(0.1)
+            yield lambda held: one.send_signal(signal.SIGSTOP if held else signal.SIGCONT)
+        finally:
+            one.kill()
 
 
 def _attribute(stack: Stack, url: str, name: str) -> str:
@@ -269,7 +293,7 @@ def _processes() -> Iterator[tuple[Path, str]]:
         except OSError:
             continue  # not a process, or it has ended meanwhile
         if str(FOLDER).encode() in command + environment:
-            yield process, "workers" if b"-worker-" in command else "emulator"
+            yield process, "workers" if any(name in command for name in _WORKERS) else "emulator"
 
 
 @contextmanager
