@@ -48,14 +48,19 @@ class _Queue:
             for message in answer.get("Messages", [])
         ]
 
-    def delete(self, letter: Letter) -> None:
-        """Be done with `letter`.
+    def delete(self, *letters: Letter) -> None:
+        """Be done with `letters`, ten at most.
 
         Raises:
-            Transient: when it may come again.
+            Transient: when some may come again.
         """
-        with aws.translated("Deleting a message"):
-            self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=letter.receipt_handle)
+        entries = [
+            {"Id": str(number), "ReceiptHandle": letter.receipt_handle} for number, letter in enumerate(letters)
+        ]
+        with aws.translated("Deleting messages"):
+            answer = self._sqs.delete_message_batch(QueueUrl=self._url, Entries=entries)
+        if answer.get("Failed"):
+            raise Transient(f"Deleting messages: {len(answer['Failed'])} of {len(entries)} were refused")
 
     @cached_property
     def _sqs(self) -> Any:

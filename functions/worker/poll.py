@@ -21,7 +21,7 @@ from shared.queues import Lane, Letter
 from shared.settings import WorkerSettings
 
 BATCH_LIMITS = {"solo": 1, "jobs": 10}  # as Lambda's mappings have them
-WAIT_SECONDS = 2  # for a message, on each lane in turn
+WAIT_SECONDS = 2  # for a message, where no lane has any
 PAUSE_SECONDS = 5  # after SQS could not be reached
 BATCH_SECONDS = 900  # as Lambda's time-out has it
 
@@ -30,7 +30,7 @@ class Queue(Protocol):
     """A lane, for who receives from it."""
 
     def receive(self, *, limit: int, wait_seconds: int) -> list[Letter]: ...  # noqa: D102
-    def delete(self, letter: Letter) -> None: ...  # noqa: D102
+    def delete(self, *letters: Letter) -> None: ...  # noqa: D102
     def postpone(self, receipt_handle: str, *, seconds: int) -> None: ...  # noqa: D102
 
 
@@ -51,39 +51,40 @@ class Poller:
         self.is_stopping = True
 
     def run(self) -> None:
-        """Poll the lanes in turn."""
+        """Poll the lanes in turn, and wait at the last one when none had anything."""
         while not self.is_stopping:
-            for name, (queue, limit) in self.lanes.items():
-                self._poll(name, queue, limit)
+            found = False
+            for number, name in enumerate(self.lanes, 1):
+                waits = number == len(self.lanes) and not found
+                found |= self._poll(name, wait_seconds=WAIT_SECONDS if waits else 0)
 
-    def _poll(self, name: str, queue: Queue, limit: int) -> None:
+    def _poll(self, name: str, *, wait_seconds: int) -> bool:
+        """Do what the lane has; whether it had anything."""
         if self.is_stopping:
-            return
+            return False
+        queue, limit = self.lanes[name]
         try:
-            letters = queue.receive(limit=limit, wait_seconds=WAIT_SECONDS)
+            letters = queue.receive(limit=limit, wait_seconds=wait_seconds)
         except Transient as error:
             logger.warning("A lane cannot be polled", lane=name, reason=str(error))
             self.sleep(PAUSE_SECONDS)
-            return
+            return False
         if self.is_stopping:
             _give_back(queue, letters)
         elif letters:
             self._work(name, queue, letters)
+        return bool(letters)
 
     def _work(self, name: str, queue: Queue, letters: Sequence[Letter]) -> None:
         answer = self.handle({"Records": [_record(name, letter) for letter in letters]}, _context())
         again = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
-        for letter in letters:
-            if letter.item_id not in again:
-                _delete(queue, letter)
-
-
-def _delete(queue: Queue, letter: Letter) -> None:
-    try:
-        queue.delete(letter)
-    except Transient as error:
-        # It comes again, and finds nothing to do.
-        logger.warning("A message could not be deleted", item=letter.item_id, reason=str(error))
+        done = [letter for letter in letters if letter.item_id not in again]
+        try:
+            if done:
+                queue.delete(*done)
+        except Transient as error:
+            # They come again, and there is nothing to do.
+            logger.warning("Messages could not be deleted", items=[one.item_id for one in done], reason=str(error))
 
 
 def _give_back(queue: Queue, letters: Sequence[Letter]) -> None:

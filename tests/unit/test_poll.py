@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from functions.worker.poll import PAUSE_SECONDS, Poller
+from functions.worker.poll import PAUSE_SECONDS, WAIT_SECONDS, Poller
 from shared.errors import Transient
 from shared.queues import Letter
 
@@ -16,20 +16,22 @@ class ListedQueue:
         self.waiting = [Letter(f"m{number}", body, f"r{number}") for number, body in enumerate(bodies)]
         self.deleted: list[str] = []
         self.shown: list[tuple[str, int]] = []
+        self.waits: list[int] = []
         self.is_away = False
         self.on_receive: Any = lambda: None
 
     def receive(self, *, limit: int, wait_seconds: int) -> list[Letter]:
         self.on_receive()
+        self.waits.append(wait_seconds)
         if self.is_away:
             raise Transient("SQS is away")
         taken, self.waiting = self.waiting[:limit], self.waiting[limit:]
         return taken
 
-    def delete(self, letter: Letter) -> None:
+    def delete(self, *letters: Letter) -> None:
         if self.is_away:
             raise Transient("SQS is away")
-        self.deleted.append(letter.item_id)
+        self.deleted += [letter.item_id for letter in letters]
 
     def postpone(self, receipt_handle: str, *, seconds: int) -> None:
         self.shown.append((receipt_handle, seconds))
@@ -72,6 +74,15 @@ def test_batches_are_as_big_as_lambdas_and_are_deleted() -> None:
         sizes[source].append(len(event["Records"]))
     assert sizes == {"x-solo": [1, 1], "x-jobs": [10, 2]}
     assert (len(solo.deleted), len(jobs.deleted)) == (2, 12)
+
+
+def test_lane_with_nothing_in_it_does_not_hold_up_the_other() -> None:
+    """A worker is busy as long as there is anything to do, and waits where it looks last."""
+    solo, jobs = ListedQueue("a"), ListedQueue(*"0123456789AB")
+    bench = Bench(solo, jobs)
+    jobs.on_receive = lambda: len(jobs.waits) == 2 and bench.poller.stop()
+    bench.poller.run()
+    assert (solo.waits, jobs.waits) == ([0, 0, 0], [0, WAIT_SECONDS, WAIT_SECONDS])
 
 
 def test_what_must_come_again_is_not_deleted() -> None:
