@@ -54,9 +54,7 @@ class _Queue:
         Raises:
             Transient: when some may come again.
         """
-        entries = [
-            {"Id": str(number), "ReceiptHandle": letter.receipt_handle} for number, letter in enumerate(letters)
-        ]
+        entries = [{"Id": str(number), "ReceiptHandle": letter.receipt_handle} for number, letter in enumerate(letters)]
         with aws.translated("Deleting messages"):
             answer = self._sqs.delete_message_batch(QueueUrl=self._url, Entries=entries)
         if answer.get("Failed"):

@@ -19,13 +19,14 @@ from pydantic import Field
 from shared import aws
 from shared.errors import Transient
 from shared.log import logger
-from shared.models import Record, Warmth, WarmUp
+from shared.models import Message, Record, Warmth, WarmUp
 
 WARM_MS = 5 * 60_000  # an environment that was ready this recently is taken to live still
 PING_AGE_MS = 60_000  # Lambda drops a ping that could not be placed for this long
 _THREADS = 16
 OVERDUE_SECONDS = 0.5  # what is said when it should be ready by now
 TYPICAL_READY_MS = 10_000  # until a round has measured its own
+WAITING_LIMIT = 100  # messages that wait for an environment
 
 
 class Environment(Record):
@@ -42,6 +43,7 @@ class Round(Record):
 
     `arrived` are the environments that its pings reached, with the time of each; `environments` those that were ready
     lately, in this round or one before. `ready_ms` is how long a cold environment last took, from ping to ready.
+    `waiting` is what the first environment that gets ready is to do at once.
     """
 
     key: str = Field(alias="id")
@@ -51,6 +53,7 @@ class Round(Record):
     arrived: dict[str, int] = Field(default_factory=dict)
     ready_ms: int = TYPICAL_READY_MS
     environments: dict[str, Environment] = Field(default_factory=dict)
+    waiting: list[Message] = Field(default_factory=list)
 
     @property
     def is_gathered(self) -> bool:
@@ -112,7 +115,7 @@ class Rounds:
             "#environments = :environments",
             ConditionExpression="attribute_not_exists(#id) OR #round = :previous",
         )
-        return following if self._write(previous.key, write) else None
+        return following if self._write(previous.key, write) is not None else None
 
     def abandon(self, begun: Round) -> None:
         """Forget that a round began, because its pings could not be sent: the next token tries again.
@@ -137,8 +140,29 @@ class Rounds:
         )
         self._write(ping.key, write)
 
-    def ready(self, ping: WarmUp, environment_id: str, environment: Environment, *, ready_ms: int) -> None:
-        """Record that an environment is ready, `ready_ms` after the ping's round began.
+    def wait(self, latest: Round, message: Message) -> bool:
+        """Leave `message` to the environment that gets ready next; False when one has since `latest` was read.
+
+        False, too, when too many wait already.
+
+        Raises:
+            Transient: when nobody knows.
+        """
+        write = aws.expression(
+            {
+                "messages": [message.model_dump(exclude_defaults=True)],
+                "none": [],
+                "ready": len(latest.environments),
+                "limit": WAITING_LIMIT,
+            },
+            UpdateExpression="SET #waiting = list_append(if_not_exists(#waiting, :none), :messages)",
+            ConditionExpression="size(#environments) = :ready"
+            " AND (attribute_not_exists(#waiting) OR size(#waiting) < :limit)",
+        )
+        return self._write(latest.key, write) is not None
+
+    def ready(self, ping: WarmUp, environment_id: str, environment: Environment, *, ready_ms: int) -> list[Message]:
+        """Record that an environment is ready, `ready_ms` after the ping's round began; what has waited for it.
 
         Raises:
             Transient: when DynamoDB is busy or away.
@@ -146,20 +170,23 @@ class Rounds:
         change = f"SET #environments.#{environment_id} = :environment"
         # Only a cold start says how long the next one will take.
         change += ", #ready_ms = :ready_ms" if environment.cold else ""
+        change += " REMOVE #waiting"
         write = aws.expression(
             {"environment": environment.model_dump(mode="json"), "ready_ms": ready_ms},
             UpdateExpression=change,
             ConditionExpression="attribute_exists(#environments)",
         )
-        self._write(ping.key, write)
+        before = self._write(ping.key, {**write, "ReturnValues": "UPDATED_OLD"}) or {}
+        return [Message.model_validate(message) for message in before.get("waiting", [])]
 
-    def _write(self, key: str, write: Mapping[str, Any]) -> bool:
+    def _write(self, key: str, write: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What the write was asked to return; None when its condition does not hold."""
         try:
             with aws.translated("Writing the warm-up round"):
-                self._dynamodb.update_item(TableName=self._table, Key=_key(key), **write)
+                answer = self._dynamodb.update_item(TableName=self._table, Key=_key(key), **write)
         except aws.ConditionFailed:
-            return False
-        return True
+            return None
+        return aws.from_item(answer.get("Attributes", {}))
 
     @cached_property
     def _dynamodb(self) -> Any:

@@ -9,13 +9,13 @@ from typing import Literal, Protocol
 
 from shared.errors import Transient
 from shared.log import logger
-from shared.models import Job, Progress, Warmth
+from shared.models import Job, Message, Progress, Warmth
 from shared.pace import Pace
 from shared.warmup import Round
 
 READ_AGAIN_MS = 2_000  # notes are that fresh at least
 DELAY_LIMIT_SECONDS = 30
-DELAY_MARGIN = 1.2
+LATE_SECONDS = 10  # a warm-up that takes this much longer than was promised is not waited for
 RETRY_AFTER_LIMIT_SECONDS = 60
 
 StatusReason = Literal["queued", "warming", "retrying"]
@@ -26,6 +26,9 @@ class Rounds(Protocol):
 
     def latest(self, version: str) -> Round:
         """The latest round of a worker version."""
+
+    def wait(self, latest: Round, message: Message) -> bool:
+        """Leave `message` to the environment that gets ready next; False when one has since `latest` was read."""
 
 
 class Paces(Protocol):
@@ -73,22 +76,25 @@ class Estimates:
         latest = self._read().round
         return (latest or Round(id="")).warmth(self.now())
 
-    def delay_seconds(self) -> int:
-        """How long a new message should be held back: until the environment that is warming up can take it.
+    def delay_seconds(self, message: Message) -> int:
+        """How long a new message should be held back, because it was left to the environment that is warming up.
 
-        That one is busy loading; a message sent at once would begin a second cold environment beside it, and one sent
-        a little early, too: hence the margin. Where jobs ran within the last minute there are environments that can
-        take it. Where none did a round may have begun a moment ago: what was read before is not good enough.
+        That one is busy loading: a message sent at once would begin a second cold environment beside it. It does what
+        waits as soon as it is ready; the message is for the case that it does not get so far. Where jobs ran within the
+        last minute there are environments that can take it. Where none did a round may have begun a moment ago: what
+        was read before is not good enough.
         """
         noted, now = self._read(), self.now()
         is_running = any(pace.is_fresh(now) for pace in noted.paces.values())
         if not self.waits_for_warming or is_running or self.warmth().state == "warm":
             return 0
         noted.round = self._latest_round()
+        if self.warmth().state == "warming" and not self._wait(message, noted.round):
+            noted.round = self._latest_round()  # one may have got ready in between
         warmth = self.warmth()
         if warmth.state != "warming":
             return 0
-        return min(math.ceil((warmth.ready_in_seconds or 0) * DELAY_MARGIN), DELAY_LIMIT_SECONDS)
+        return min(math.ceil((warmth.ready_in_seconds or 0) + LATE_SECONDS), DELAY_LIMIT_SECONDS)
 
     def of(self, job: Job, progress: Progress) -> Estimate:
         """The estimate for an open job."""
@@ -121,6 +127,13 @@ class Estimates:
             pace = self._read().paces[job.first_lane]
             left = pace.run_ms - elapsed if pace.is_fresh(now) else None
         return Estimate(None, None if left is None else max(1, math.ceil(left / 1000)))
+
+    def _wait(self, message: Message, latest: Round | None) -> bool:
+        try:
+            return latest is not None and self.rounds.wait(latest, message)
+        except Transient as error:
+            logger.warning("A job cannot wait for the warm-up", job=message.job, reason=str(error))
+            return False
 
     def _latest_round(self) -> Round | None:
         try:

@@ -111,7 +111,7 @@ class JobService:
     objects: Objects
     model: Model
     admit_job: AdmitJob
-    delay_seconds: Callable[[], int]
+    delay_seconds: Callable[[Message], int]
     webhooks: Webhooks
     now: Callable[[], int] = now_ms
     sleep: Callable[[float], None] = time.sleep
@@ -176,8 +176,9 @@ class JobService:
 
     def _queue(self, job: Job) -> None:
         lane = self.solo if job.lane == "solo" else self.lane
+        message = Message(job=job.id, run=job.run)
         try:
-            lane.send(Message(job=job.id, run=job.run), client_id=job.client_id, delay_seconds=self.delay_seconds())
+            lane.send(message, client_id=job.client_id, delay_seconds=self.delay_seconds(message))
         except Transient as error:
             # The job is stored, so it is accepted: the janitor queues what no message was sent for.
             logger.warning("Job stored but not queued", job=job.id, reason=str(error))

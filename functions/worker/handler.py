@@ -6,13 +6,14 @@ import os
 import random
 import secrets
 import time
+from collections.abc import Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import ValidationError
 
-from functions.worker.jobs import Received, Worker
+from functions.worker.jobs import BATCH_LIMIT, Received, Worker
 from functions.worker.model import Artifact, ModelCache
 from functions.worker.warming import Warming
 from shared.blobs import Blobs
@@ -72,13 +73,24 @@ def _worker() -> Worker:
 @cache
 def _warming() -> Warming:
     is_prepared = _INITIALIZATION in _PREPARED
-    return Warming(Rounds(_settings().jobs_table), _load, init_ms=_INIT_MS, is_prepared=is_prepared)
+    return Warming(Rounds(_settings().jobs_table), _load, _work, init_ms=_INIT_MS, is_prepared=is_prepared)
 
 
 def _load() -> tuple[Pipeline, int]:
     model = _model()
     was_loaded = model.is_loaded
     return model.pipeline(), 0 if was_loaded else model.load_ms
+
+
+def _work(messages: Sequence[Message]) -> None:
+    """Do what `messages` ask for, which were not received: what cannot be done now comes again with those that are."""
+    for start in range(0, len(messages), BATCH_LIMIT):
+        batch = messages[start : start + BATCH_LIMIT]
+        _worker().run([Received(str(number), message, _leave) for number, message in enumerate(batch)])
+
+
+def _leave(*, seconds: int) -> None:
+    """There is nothing to hide."""
 
 
 def prepare() -> int:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from shared.clock import now_ms
 from shared.errors import Transient
 from shared.log import logger
-from shared.models import WarmUp
+from shared.models import Message, WarmUp
 from shared.warmup import Environment, Round
 
 if TYPE_CHECKING:
@@ -28,15 +28,21 @@ class Rounds(Protocol):
 
     def of(self, key: str) -> Round: ...  # noqa: D102
     def arrive(self, ping: WarmUp, environment_id: str, *, now: int) -> None: ...  # noqa: D102
-    def ready(self, ping: WarmUp, environment_id: str, environment: Environment, *, ready_ms: int) -> None: ...  # noqa: D102
+    def ready(  # noqa: D102
+        self, ping: WarmUp, environment_id: str, environment: Environment, *, ready_ms: int
+    ) -> list[Message]: ...
 
 
 @dataclass(frozen=True)
 class Warming:
-    """Of one environment; `load` gives the model, and the milliseconds spent on loading it just now."""
+    """Of one environment.
+
+    `load` gives the model, and the milliseconds spent on loading it just now; `work` does what messages ask for.
+    """
 
     rounds: Rounds
     load: Callable[[], tuple[Pipeline, int]]
+    work: Callable[[Sequence[Message]], None]
     init_ms: int = 0
     is_prepared: bool = False  # before the first invoke, as with SnapStart
     now: Callable[[], int] = now_ms
@@ -44,7 +50,7 @@ class Warming:
     _answered: list[str] = field(default_factory=list)  # the rounds that this environment has answered
 
     def answer(self, ping: WarmUp, environment_id: str) -> None:
-        """Register with the ping's round, get ready, say so, and leave the other pings to other environments.
+        """Register with the ping's round, get ready, say so, do what has waited, leave the other pings to others.
 
         Raises:
             ModelError, Transient: when there is no model; the round then counts an environment that is not ready.
@@ -56,8 +62,11 @@ class Warming:
         is_new = load_ms > 0 or (self.is_prepared and not self._answered)
         self._answered[:] = [ping.round]
         environment = Environment(ready_at=now, cold=is_new, load_ms=load_ms, init_ms=self.init_ms)
-        self._try(lambda: self.rounds.ready(ping, environment_id, environment, ready_ms=max(0, now - ping.began_at)))
-        logger.info("Warm", environment=environment_id, cold=environment.cold, load_ms=load_ms)
+        ready_ms = max(0, now - ping.began_at)
+        waiting = self._try(lambda: self.rounds.ready(ping, environment_id, environment, ready_ms=ready_ms))
+        logger.info("Warm", environment=environment_id, cold=is_new, load_ms=load_ms, waiting=len(waiting or ()))
+        if waiting:
+            self.work(waiting)
         self._hold(ping)
 
     def prepare(self) -> int:

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from local.stack import Stack
+from tests.e2e.backstage import Backstage
 from tests.e2e.conftest import FOLDER
 from tests.e2e.test_flow import finished, submitted
 
@@ -65,6 +66,15 @@ class Warmth:
         return set(item["arrived"]["M"]), set(item["environments"]["M"])
 
 
+def warming_token(api: httpx.Client, stack: Stack) -> float:
+    """Fetch a token that finds the worker cold; the seconds in which that should be ready."""
+    credentials = (stack.client_id, stack.client_secret)
+    answer = api.post("/oauth/token", data={"grant_type": "client_credentials"}, auth=credentials)
+    worker = answer.raise_for_status().json()["worker"]
+    assert worker["state"] == "warming"
+    return float(worker["ready_in_seconds"])
+
+
 @pytest.fixture
 def warmth(stack: Stack, dynamodb: Any, lambda_: Any) -> Warmth:
     return Warmth(stack, dynamodb, lambda_)
@@ -75,13 +85,42 @@ def test_job_sent_right_after_the_token_waits_for_what_that_warms(
 ) -> None:
     """Sent at once its message would begin a second cold environment: the first is busy loading."""
     warmth.cool()
-    credentials = (stack.client_id, stack.client_secret)
-    answer = api.post("/oauth/token", data={"grant_type": "client_credentials"}, auth=credentials)
-    assert answer.json()["worker"]["state"] == "warming"
+    warming_token(api, stack)
     job = submitted(client, text=TEXT)
     assert job["status_reason"] == "warming"
     assert finished(client, job["id"])["metrics"]["cold_start_ms"] == 0
     assert len(warmth.environments()) == 1
+
+
+def test_environment_does_what_waits_for_it_before_any_message_arrives(
+    api: httpx.Client, client: httpx.Client, stack: Stack, backstage: Backstage, warmth: Warmth
+) -> None:
+    warmth.cool()
+    with backstage.paused("jobs"):
+        warming_token(api, stack)
+        jobs = [submitted(client, text=f"{number}. {TEXT}")["id"] for number in range(3)]
+        for job_id in jobs:
+            assert finished(client, job_id)["status"] == "succeeded"
+    until = time.monotonic() + 10
+    while backstage.emptied("jobs"):  # what the messages ask for is done, and they are acknowledged
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    assert [backstage.kept(job_id).attempt for job_id in jobs] == [1, 1, 1]
+
+
+def test_environment_that_dies_while_it_warms_leaves_the_job_to_its_message(
+    api: httpx.Client, client: httpx.Client, stack: Stack, warmth: Warmth
+) -> None:
+    warmth.cool()
+    warming_token(api, stack)
+    job = submitted(client, text=TEXT)
+    until = time.monotonic() + 30
+    while not warmth.environments():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    for pid in warmth.environments():
+        os.kill(pid, signal.SIGKILL)
+    assert finished(client, job["id"])["status"] == "succeeded"
 
 
 def test_round_reaches_as_many_environments_as_it_has_pings(warmth: Warmth) -> None:

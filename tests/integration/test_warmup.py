@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
+from functions.submit.estimates import LATE_SECONDS, Estimates
 from shared.errors import Transient
-from shared.models import Warmth, WarmUp
-from shared.warmup import Environment, Pings, Rounds, begin_round
+from shared.models import Message, Warmth, WarmUp
+from shared.pace import Pace, Paces
+from shared.warmup import WAITING_LIMIT, Environment, Pings, Rounds, begin_round
 
 NOW = 1_800_000_000_000
 COOLDOWN = 120_000
@@ -43,9 +45,14 @@ def begin(rounds: Rounds, pings: ListedPings, now: int, version: str = "7", envi
     return begin_round(rounds, pings, version=version, environments=environments, cooldown_ms=COOLDOWN, now=now)
 
 
-def answer(rounds: Rounds, ping: WarmUp, name: str, at: int, *, cold: bool = True) -> None:
+def answer(rounds: Rounds, ping: WarmUp, name: str, at: int, *, cold: bool = True) -> list[Message]:
     environment = Environment(ready_at=at, cold=cold, load_ms=900)
-    rounds.ready(ping, name, environment, ready_ms=at - ping.began_at)
+    return rounds.ready(ping, name, environment, ready_ms=at - ping.began_at)
+
+
+def estimates(rounds: Rounds, now: int, *, waits_for_warming: bool = True) -> Estimates:
+    """As `submit` makes them, for worker version 7."""
+    return Estimates(rounds, Paces("jobs"), "7", waits_for_warming=waits_for_warming, now=lambda: now)
 
 
 def test_first_token_begins_a_round(rounds: Rounds, pings: ListedPings) -> None:
@@ -165,3 +172,74 @@ def test_each_version_is_warm_by_itself(rounds: Rounds, pings: ListedPings) -> N
     begin(rounds, pings, NOW)
     answer(rounds, pings.sent[0], "e1", NOW)
     assert begin(rounds, pings, NOW + 1, version="8").state == "warming"
+
+
+JOB = Message(job="j1", run=1)
+
+
+def test_job_sent_while_the_worker_warms_is_left_to_it(rounds: Rounds, pings: ListedPings) -> None:
+    begin(rounds, pings, NOW)
+    delay = estimates(rounds, NOW + 2_000).delay_seconds(JOB)
+    assert delay == 8 + LATE_SECONDS  # of the ten that are typical
+    assert answer(rounds, pings.sent[0], "e1", NOW + 4_000) == [JOB]
+    assert answer(rounds, pings.sent[0], "e2", NOW + 4_100) == [], "what one does is not another's"
+
+
+@pytest.mark.parametrize("state", ["cold", "warm"])
+def test_job_sent_to_a_worker_that_does_not_warm_waits_for_nothing(
+    rounds: Rounds, pings: ListedPings, state: str
+) -> None:
+    if state == "warm":
+        begin(rounds, pings, NOW)
+        answer(rounds, pings.sent[0], "e1", NOW + 4_000)
+    assert estimates(rounds, NOW + 5_000).delay_seconds(JOB) == 0
+    assert rounds.latest("7").waiting == []
+
+
+def test_job_does_not_wait_where_others_take_it(rounds: Rounds, pings: ListedPings) -> None:
+    """Machines that poll do, and environments that ran a job a moment ago."""
+    begin(rounds, pings, NOW)
+    assert estimates(rounds, NOW, waits_for_warming=False).delay_seconds(JOB) == 0
+    Paces("jobs").note("jobs", Pace(at=NOW - 1_000))
+    assert estimates(rounds, NOW).delay_seconds(JOB) == 0
+
+
+def test_environment_that_gets_ready_meanwhile_is_not_waited_for(
+    rounds: Rounds, pings: ListedPings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has taken what waited, and would never see the job."""
+    begin(rounds, pings, NOW)
+    wait = Rounds.wait
+
+    def late(self: Rounds, *arguments: Any) -> bool:
+        answer(self, pings.sent[0], "e1", NOW + 4_000)
+        return wait(self, *arguments)
+
+    monkeypatch.setattr(Rounds, "wait", late)
+    assert estimates(rounds, NOW + 4_001).delay_seconds(JOB) == 0
+    assert rounds.latest("7").waiting == []
+
+
+def test_one_environment_is_left_so_much_and_no_more(rounds: Rounds, pings: ListedPings) -> None:
+    begin(rounds, pings, NOW)
+    for number in range(WAITING_LIMIT + 1):
+        assert estimates(rounds, NOW).delay_seconds(Message(job=f"j{number}", run=1)) > 0
+    assert len(answer(rounds, pings.sent[0], "e1", NOW + 4_000)) == WAITING_LIMIT
+
+
+def test_job_is_sent_late_where_it_cannot_be_left_to_anyone(
+    rounds: Rounds, pings: ListedPings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*_: Any) -> bool:
+        raise Transient("DynamoDB is busy")
+
+    begin(rounds, pings, NOW)
+    monkeypatch.setattr(Rounds, "wait", busy)
+    assert estimates(rounds, NOW).delay_seconds(JOB) == 10 + LATE_SECONDS
+
+
+def test_bigger_round_keeps_what_waits(rounds: Rounds, pings: ListedPings) -> None:
+    begin(rounds, pings, NOW)
+    estimates(rounds, NOW).delay_seconds(JOB)
+    begin(rounds, pings, NOW + 1, environments=4)
+    assert answer(rounds, pings.sent[1], "e1", NOW + 4_000) == [JOB]
