@@ -12,7 +12,7 @@ from planner import plans, report, strategies, traffic
 from planner.costs import PRICES, Prices
 from planner.errors import PlannerError
 from planner.measurements import Measurements
-from planner.simulate import Limits
+from planner.outcome import Limits
 from planner.windows import Window, time_zone
 
 INVALID = 2  # the exit status for input that cannot be used

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from planner.errors import PlannerError
 from planner.measurements import Measurements
-from planner.simulate import Usage
+from planner.outcome import Usage
 from planner.strategies import Strategy, first_error
 
 PRICES = Path(__file__).parent / "prices.json"

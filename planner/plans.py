@@ -10,7 +10,8 @@ import numpy as np
 
 from planner.costs import Prices, costs
 from planner.measurements import Measurements
-from planner.simulate import Limits, Outcome, simulate
+from planner.outcome import Limits, Outcome
+from planner.simulate import simulate
 from planner.strategies import Strategy
 from planner.traffic import Traffic
 

@@ -18,9 +18,10 @@ import pytest
 import planner
 from planner.costs import Prices, costs
 from planner.measurements import Measurements
+from planner.outcome import Limits, Outcome
 from planner.plans import Line
 from planner.report import best
-from planner.simulate import Limits, Outcome, simulate
+from planner.simulate import simulate
 from planner.strategies import Fleet, OnToken, Provisioned, Schedule, Strategy
 from planner.traffic import Traffic, read
 from planner.windows import Window
