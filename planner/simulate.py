@@ -30,9 +30,10 @@ from planner.measurements import Measurements
 from planner.outcome import FLEET, PROVISIONED, Limits, Outcome, Usage
 from planner.pool import Pool
 from planner.rounds import Rounds
-from planner.strategies import Strategy, check_limits
-from planner.timeline import CLOSE, OPEN, ROUND, SCALE, SCALE_SECONDS, SUBMIT, TOKEN, spans_of, timeline
+from planner.strategies import Strategy, check
+from planner.timeline import CLOSE, OPEN, ROUND, SCALE, SCALE_SECONDS, SUBMIT, TOKEN, timeline
 from planner.traffic import Traffic
+from planner.windows import open_spans
 
 STEP_CONCURRENCY, STEP_SECONDS = 5, 1.0  # of the mapping: 300 more a minute
 BATCH = 10
@@ -49,7 +50,7 @@ def simulate(
         PlannerError: when the strategy wants more than the limits allow, or its windows overlap.
     """
     limits = limits or Limits()
-    check_limits(strategy, limit=limits.account)
+    check([strategy], limit=limits.account)
     chance = Chance(traffic, measured, snapstart=strategy.snapstart, seed=seed)
     return _Simulation(traffic, strategy, chance, limits, ping_seconds=measured.ping_seconds).run()
 
@@ -238,7 +239,7 @@ class _Simulation:
         usage.provisioned_seconds = float(runs[(environments >= PROVISIONED) & (environments < FLEET)].sum())
         self._pool.close_accounts(traffic.seconds)
         if provisioned := self._strategy.provisioned:
-            spans = spans_of(provisioned.windows, traffic, "provisioned.windows")
+            spans = open_spans(provisioned.windows, began=traffic.began, seconds=traffic.seconds)
             usage.provisioned_open_seconds = provisioned.environments * sum(end - start for start, end in spans)
             usage.wasted_seconds += max(usage.provisioned_open_seconds - usage.provisioned_seconds, 0.0)
         self._machines.close_accounts(traffic.seconds, busy_seconds=float(runs[environments >= FLEET].sum()))

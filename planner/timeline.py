@@ -8,7 +8,7 @@ import numpy as np
 
 from planner.strategies import Strategy
 from planner.traffic import Traffic
-from planner.windows import Window, open_spans
+from planner.windows import open_spans
 
 SCALE_SECONDS = 60.0
 CLOSE, OPEN, SCALE, ROUND, TOKEN, SUBMIT = range(6)  # in this order at the same time
@@ -18,11 +18,11 @@ def timeline(traffic: Traffic, strategy: Strategy) -> Iterator[tuple[float, int,
     """Each event as (time, kind, number of the job)."""
     parts = [(traffic.submits, SUBMIT), (traffic.tokens, TOKEN)]
     if schedule := strategy.schedule:
-        spans = spans_of(schedule.windows, traffic, "schedule.windows")
+        spans = open_spans(schedule.windows, began=traffic.began, seconds=traffic.seconds)
         rounds = [np.arange(start, end, schedule.every_seconds) for start, end in spans]
         parts.append((np.concatenate([*rounds, np.zeros(0)]), ROUND))
     if strategy.provisioned:
-        spans = spans_of(strategy.provisioned.windows, traffic, "provisioned.windows")
+        spans = open_spans(strategy.provisioned.windows, began=traffic.began, seconds=traffic.seconds)
         parts.append((np.array([start for start, _ in spans]), OPEN))
         parts.append((np.array([end for _, end in spans]), CLOSE))
     if strategy.fleet:
@@ -33,12 +33,3 @@ def timeline(traffic: Traffic, strategy: Strategy) -> Iterator[tuple[float, int,
     order = np.lexsort((jobs, kinds, times))
     for chunk in np.array_split(order, len(order) // 100_000 + 1):  # lists of all of them would take much memory
         yield from zip(times[chunk].tolist(), kinds[chunk].tolist(), jobs[chunk].tolist(), strict=True)
-
-
-def spans_of(windows: tuple[Window, ...], traffic: Traffic, field: str) -> list[tuple[float, float]]:
-    """When any of the windows is open, in the traffic's seconds.
-
-    Raises:
-        PlannerError: when two of them overlap.
-    """
-    return open_spans(windows, began=traffic.began, seconds=traffic.seconds, field=field)
