@@ -15,7 +15,7 @@ NAMES = {
     "webhooks": "from a job's end to its webhook's arrival, and beside dead receivers",
     "client": "the command line's first word, and the memory of many texts, on a local cloud of its own",
     "api": "submits beside a bare function, and how even reads are, on a local cloud of its own",
-    "warming": "a job cold, warmed by a token before it, and warm, on a local cloud of its own",
+    "warming": "a job cold, warmed by a token before it, warm, and at a fleet, on a local cloud of its own",
     "cloud": "a warm job, big texts and many jobs on a local cloud of its own",
 }
 

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import statistics
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -23,7 +22,7 @@ from rich.console import Console
 from bench.report import Figure, report
 from bench.throughput import model_path, texts
 from functions.worker import pipeline
-from local import cloud, emulator
+from local import cloud, emulator, fleet
 from local.stack import Stack
 from local.steps import Steps
 from shared.blobs import Blobs
@@ -225,46 +224,16 @@ def _workers(stack: Stack, count: int) -> Iterator[Hold]:
     A mapping has no less than two at a time, and reserved concurrency would lose jobs: the emulator takes a throttled
     invoke for one that went well.
     """
-    service = stack.client("lambda")
-    mappings = [
-        one
-        for one in service.list_event_source_mappings()["EventSourceMappings"]
-        if one["EventSourceArn"].endswith(("-jobs", "-solo"))
-    ]
-
-    def enable(*, enabled: bool) -> None:
-        for mapping in mappings:
-            service.update_event_source_mapping(UUID=mapping["UUID"], Enabled=enabled)
-
     if count == 1:
-        enable(enabled=False)
-        with _poller(stack) as hold:
-            yield hold
-        enable(enabled=True)
+        with fleet.without_lambda(stack), fleet.poller(stack, FOLDER) as one:
+            yield lambda held: one.send_signal(signal.SIGSTOP if held else signal.SIGCONT)
         return
+    service, mappings = stack.client("lambda"), fleet.mappings(stack)
     for mapping in mappings:
         service.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": count})
-    yield lambda held: enable(enabled=not held)
+    yield lambda held: fleet.enable_mappings(stack, enabled=not held)
     for mapping in mappings:
         service.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig=mapping["ScalingConfig"])
-
-
-@contextmanager
-def _poller(stack: Stack) -> Iterator[Hold]:
-    """A worker that polls, with its model loaded."""
-    environment = {**os.environ, **stack.outputs["settings"]["worker"], "TMPDIR": str(FOLDER)}
-    command = [sys.executable, "-m", "functions.worker.poll"]
-    log = FOLDER / "poller.log"
-    with log.open("wb") as output, subprocess.Popen(command, env=environment, stdout=output, cwd=emulator.ROOT) as one:
-        try:
-            until = time.monotonic() + 60
-            while b'"Polling"' not in log.read_bytes():
-                if one.poll() is not None or time.monotonic() > until:
-                    raise RuntimeError(f"The worker does not poll:\n{log.read_text()[-2000:]}")
-                time.sleep(0.1)
-            yield lambda held: one.send_signal(signal.SIGSTOP if held else signal.SIGCONT)
-        finally:
-            one.kill()
 
 
 def _attribute(stack: Stack, url: str, name: str) -> str:

@@ -1,7 +1,8 @@
 """What a warm-up is worth: from a job's submission to its result, cold, warmed by a token some seconds before, warm.
 
 On a local cloud of its own, with the small model and with one of 220 MB. Before each measurement the worker's
-environments are killed. `python -m bench.warming` prints a table, leaves JSON and draws `docs/warming.svg`.
+environments are killed. A fleet's worker is measured instead of Lambda's: a process that polls, loaded long before.
+`python -m bench.warming` prints a table, leaves JSON and draws `docs/warming.svg`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import signal
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +25,7 @@ from rich.console import Console
 from bench.cloud import _credentials
 from bench.model import big_model
 from bench.report import RESULTS, Figure, report
-from local import cloud, emulator
+from local import cloud, emulator, fleet
 from local.cloud import ARTIFACTS
 from local.package.assemble import build
 from local.stack import Stack
@@ -35,6 +37,8 @@ FOLDER = emulator.ROOT / ".samovar" / "bench-warming"
 PLOT = emulator.ROOT / "docs" / "warming.svg"
 LEADS = (0, 1, 2, 5, 10)  # seconds between token and job
 ROUNDS = 3
+PAUSES = (0.5, 1.5, 2.5, 3.5)  # before a fleet's jobs, so that they meet each part of its turn around the lanes (4 s)
+NOT_MEASURED = ("SnapStart: restored from a snapshot, which only AWS does",)
 PATIENCE_SECONDS = 120
 TEXT = "Ada Lovelace met Charles Babbage in London."
 
@@ -111,14 +115,20 @@ def main() -> int:
             with Steps(Console(file=sys.stdout, highlight=False)) as steps:
                 stack = cloud.up(FOLDER, steps=steps, port=None, variables=variables)
             with _credentials(stack), httpx.Client(base_url=stack.api_url, timeout=60, trust_env=False) as http:
-                measured[model] = _measure(Bench(stack, http), model, options.rounds)
+                bench = Bench(stack, http)
+                measured[model] = _measure(bench, model, options.rounds)
+                measured[model]["seconds"]["fleet"] = _measure_fleet(bench, stack, model, options.rounds)
         finally:
             cloud.down(FOLDER)
         figures += _figures(model, measured[model])
     RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "warming-seconds.json").write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+    content = json.dumps({"measured": measured, "not_measured": NOT_MEASURED}, indent=2)
+    (RESULTS / "warming-seconds.json").write_text(content + "\n", encoding="utf-8")
     PLOT.write_text(_drawn(measured), encoding="utf-8")
-    return report("warming", figures)
+    missed = report("warming", figures)
+    for what in NOT_MEASURED:
+        print(f"  {what:<58} not measured", flush=True)
+    return missed
 
 
 def _measure(bench: Bench, model: str, rounds: int) -> dict[str, Any]:
@@ -149,6 +159,21 @@ def _measure(bench: Bench, model: str, rounds: int) -> dict[str, Any]:
     return {"seconds": seconds, "environments": environments, "promised": promised}
 
 
+def _measure_fleet(bench: Bench, stack: Stack, model: str, rounds: int) -> list[float]:
+    """What a job takes where Lambda has no part in it."""
+    seconds = []
+    folder = Path(tempfile.mkdtemp(prefix="fleet-", dir=FOLDER / "tmp"))  # which goes with the emulator
+    with fleet.without_lambda(stack), fleet.poller(stack, folder):
+        bench.cool()
+        bench.job()
+        for number in range(rounds):
+            print(f"  {model} model, fleet, round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+            for pause in PAUSES:
+                time.sleep(pause)
+                seconds.append(bench.job())
+    return seconds
+
+
 def _figures(model: str, measured: dict[str, Any]) -> Iterator[Figure]:
     medians = {name: statistics.median(values) for name, values in measured["seconds"].items()}
     for name, value in medians.items():
@@ -163,7 +188,7 @@ def _figures(model: str, measured: dict[str, Any]) -> Iterator[Figure]:
 
 
 def _drawn(measured: dict[str, Any]) -> str:
-    """Bars of the medians, model by model, as SVG."""
+    """Bars of the medians, model by model, as SVG; below them what nothing was measured of."""
     bars: list[tuple[str, float | None]] = []
     for model, of_model in measured.items():
         bars.append((f"{model} model", None))
@@ -181,7 +206,10 @@ def _drawn(measured: dict[str, Any]) -> str:
             f'<rect x="308" y="{y - 12}" width="{width:.0f}" height="15" fill="#b5533c"/>'
             f'<text x="{314 + width:.0f}" y="{y}">{value:.2f} s</text>'
         )
-    size = f'width="760" height="{24 + 22 * len(bars)}"'
+    for number, what in enumerate(NOT_MEASURED, start=len(bars)):
+        y = 24 + 22 * number
+        rows.append(f'<text x="8" y="{y}" fill="#888" font-style="italic">not measured: {what}</text>')
+    size = f'width="760" height="{24 + 22 * (len(bars) + len(NOT_MEASURED))}"'
     style = 'font-family="sans-serif" font-size="13" fill="#333"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n' + "\n".join(rows) + "\n</svg>\n"
 

@@ -12,7 +12,8 @@ from planner import plans, report, strategies, traffic
 from planner.costs import PRICES, Prices
 from planner.errors import PlannerError
 from planner.measurements import Measurements
-from planner.simulate import Limits
+from planner.options import Parser, seconds, whole
+from planner.outcome import Limits
 from planner.windows import Window, time_zone
 
 INVALID = 2  # the exit status for input that cannot be used
@@ -35,9 +36,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "samovar plan") 
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog, description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog=prog, description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("traffic", metavar="TRAFFIC", help="a file, `office` or `measure`")
     add("--measurements", type=Path, help="JSON of measured times (default: those in docs/warming.md)")
@@ -66,6 +65,7 @@ def _office_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _plan(options: argparse.Namespace) -> int:
+    whole("seed", options.seed, least=0)
     measured = Measurements.read(options.measurements) if options.measurements else Measurements()
     prices = Prices.read(options.prices)
     if options.plot and options.plot.suffix != ".svg":
@@ -74,14 +74,10 @@ def _plan(options: argparse.Namespace) -> int:
     simulated = _traffic(options, window)
     chosen = _strategies(options, window)
     limits = Limits(
-        account=_positive("account-limit", options.account_limit),
-        mapping=_positive("mapping-limit", options.mapping_limit),
+        account=whole("account-limit", options.account_limit, most=100_000),
+        mapping=whole("mapping-limit", options.mapping_limit, least=2, most=1_000),
     )
-    lines = list(
-        plans.plan(
-            simulated, chosen, measured=measured, prices=prices, limits=limits, seed=_natural("seed", options.seed)
-        )
-    )
+    lines = list(plans.plan(simulated, chosen, measured=measured, prices=prices, limits=limits, seed=options.seed))
     heading = _heading(options.traffic, simulated, prices, options.seed)
     if options.plot:
         _write("plot", options.plot, report.svg(lines))
@@ -118,13 +114,15 @@ def _window(options: argparse.Namespace) -> Window:
         start, end = (time.fromisoformat(edge) for edge in options.hours.split("-"))
     except ValueError:
         raise PlannerError("hours", f"{options.hours!r} is not like 09:00-17:00") from None
+    if start.tzinfo or end.tzinfo:
+        raise PlannerError("hours", f"{options.hours!r} has an offset: that is --timezone's")
     if end <= start:
         raise PlannerError("hours", f"the end, {end:%H:%M}, is not after the start, {start:%H:%M}")
     return Window(start=start, end=end, timezone=options.timezone)
 
 
 def _traffic(options: argparse.Namespace, window: Window) -> traffic.Traffic:
-    lead = _at_least_zero("token-lead", options.token_lead)
+    lead = seconds("token-lead", options.token_lead, least=0, below=traffic.TOKEN_SECONDS)
     if options.traffic != "office":
         return traffic.read(Path(options.traffic), token_lead_seconds=lead)
     return traffic.office(
@@ -133,35 +131,16 @@ def _traffic(options: argparse.Namespace, window: Window) -> traffic.Traffic:
         month=options.month,
         jobs_a_day=options.jobs,
         token_lead_seconds=lead,
-        seed=_natural("seed", options.seed),
+        seed=options.seed,
     )
 
 
 def _strategies(options: argparse.Namespace, window: Window) -> list[strategies.Strategy]:
     if options.strategies:
         return strategies.read(options.strategies)
-    if not 1 <= options.every < 1e9:
-        raise PlannerError("every", f"{options.every:g} s is less than a second or no number of seconds")
-    environments = _positive("environments", options.environments)
-    return strategies.defaults(environments=environments, windows=(window,), every_seconds=options.every)
-
-
-def _positive(field: str, number: int) -> int:
-    if number < 1:
-        raise PlannerError(field, f"{number} is less than 1")
-    return number
-
-
-def _natural(field: str, number: int) -> int:
-    if number < 0:
-        raise PlannerError(field, f"{number} is negative")
-    return number
-
-
-def _at_least_zero(field: str, seconds: float) -> float:
-    if not 0 <= seconds < 1e6:
-        raise PlannerError(field, f"{seconds:g} s is negative or no number of seconds")
-    return seconds
+    every = seconds("every", options.every, least=1, below=1e9)
+    environments = whole("environments", options.environments)
+    return strategies.defaults(environments=environments, windows=(window,), every_seconds=every)
 
 
 def _measure(arguments: Sequence[str], prog: str) -> int:

@@ -6,12 +6,13 @@ import math
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from planner import documents
 from planner.errors import PlannerError
 from planner.measurements import Measurements
-from planner.simulate import Usage
-from planner.strategies import Strategy, first_error
+from planner.outcome import Usage
+from planner.strategies import Strategy
 
 PRICES = Path(__file__).parent / "prices.json"
 RANGE_BYTES = 8 * 1024 * 1024  # what the worker fetches of the model with one request
@@ -29,9 +30,9 @@ PerArchitecture = dict[Literal["x86_64", "arm64"], Price]
 class Prices(BaseModel):
     """USD, without free tiers, as of a date."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    date: str
+    date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}(-\d{2})?$")]
     region: str
     currency: Literal["USD"]
     lambda_gb_second: PerArchitecture
@@ -57,12 +58,7 @@ class Prices(BaseModel):
         Raises:
             PlannerError: when it cannot be read or used.
         """
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except OSError as error:
-            raise PlannerError("prices", f"{path} cannot be read: {error.strerror}") from None
-        except ValidationError as error:
-            raise PlannerError(*first_error(error, "prices")) from None
+        return documents.read(path, TypeAdapter(cls), field="prices")
 
 
 def costs(usage: Usage, strategy: Strategy, *, measured: Measurements, prices: Prices) -> dict[str, float]:

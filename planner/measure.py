@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 import httpx
 
 from planner.errors import PlannerError
+from planner.options import Parser, whole
 
 TEXT = "Ada Lovelace wrote the first program in London."
 PATIENCE_SECONDS = 120
@@ -22,7 +22,7 @@ WAIT_SECONDS = 20
 
 def main(arguments: Sequence[str], prog: str) -> int:
     """Measure and write the JSON; returns the exit status."""
-    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
+    parser = Parser(prog=prog, description=__doc__)
     add = parser.add_argument
     add("--url", required=True, help="of the API")
     add("--client-id", required=True)
@@ -32,8 +32,7 @@ def main(arguments: Sequence[str], prog: str) -> int:
     options = parser.parse_args(arguments)
     if not options.client_secret:
         raise PlannerError("client-secret", "give it, or set SAMOVAR_CLIENT_SECRET")
-    if options.jobs < 1:
-        raise PlannerError("jobs", f"{options.jobs} is less than 1")
+    whole("jobs", options.jobs)
     found = measured(options.url, options.client_id, options.client_secret, jobs=options.jobs)
     try:
         options.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
@@ -60,7 +59,8 @@ def measured(url: str, client_id: str, client_secret: str, *, jobs: int) -> dict
             client.headers["authorization"] = f"Bearer {granted.raise_for_status().json()['access_token']}"
             ran = [_job(client) for _ in range(jobs + 1)]
     except (httpx.HTTPError, httpx.InvalidURL, KeyError, ValueError) as error:
-        raise PlannerError("url", f"{url} did not answer as a Samovar does: {error}") from None
+        why = str(error).partition("\n")[0]  # the second line says where to read about status codes
+        raise PlannerError("url", f"{url!r} did not answer as a Samovar does: {why}") from None
     return _fields(ran)
 
 

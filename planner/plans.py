@@ -10,8 +10,9 @@ import numpy as np
 
 from planner.costs import Prices, costs
 from planner.measurements import Measurements
-from planner.simulate import Limits, Outcome, simulate
-from planner.strategies import Strategy
+from planner.outcome import Limits, Outcome, Usage
+from planner.simulate import simulate
+from planner.strategies import Strategy, check
 from planner.traffic import Traffic
 
 
@@ -46,8 +47,11 @@ def plan(
     """Simulate one strategy after the other.
 
     Raises:
-        PlannerError: when one cannot be simulated.
+        PlannerError: before the first one, when any cannot be simulated or has no price.
     """
+    check(strategies, limit=(limits or Limits()).account)
+    for strategy in strategies:
+        costs(Usage(seconds=0, jobs=0, tokens=0), strategy, measured=measured, prices=prices)
     for strategy in strategies:
         outcome = simulate(traffic, strategy, measured=measured, limits=limits, seed=seed)
         yield _line(outcome, strategy, traffic, measured, prices)

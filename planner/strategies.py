@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from planner import documents
 from planner.errors import PlannerError
-from planner.windows import Window
+from planner.windows import Window, refuse_overlaps
+
+Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,100}$")]  # one line of a table
 
 
 class _Switch(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class OnToken(_Switch):
@@ -41,11 +46,11 @@ class Provisioned(_Switch):
 class Fleet(_Switch):
     """C: instances that poll the queue, each with a worker per slot; with `beside`, the Lambda mapping polls, too."""
 
-    min: int = Field(default=1, ge=0)
-    max: int = Field(default=4, ge=1)
+    min: int = Field(default=1, ge=0, le=100)
+    max: int = Field(default=4, ge=1, le=100)
     instance_type: str = "c7g.large"
-    slots: int = Field(default=2, ge=1)
-    boot_seconds: float = Field(default=90, ge=0, allow_inf_nan=False)
+    slots: int = Field(default=2, ge=1, le=256)
+    boot_seconds: float = Field(default=90, ge=0, le=3_600, allow_inf_nan=False)
     backlog_per_instance: int = Field(default=20, ge=1)
     beside: bool = False
 
@@ -61,7 +66,7 @@ class Fleet(_Switch):
 class Strategy(_Switch):
     """One deployment's switches."""
 
-    name: str
+    name: Name
     on_token: OnToken | None = None
     schedule: Schedule | None = None
     provisioned: Provisioned | None = None
@@ -100,40 +105,24 @@ def read(path: Path) -> list[Strategy]:
     Raises:
         PlannerError: when it cannot be read or used.
     """
-    try:
-        listed = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PlannerError("strategies", f"{path} cannot be read: {error}") from None
-    if not isinstance(listed, list) or not listed:
-        raise PlannerError("strategies", f"{path} must hold a list of strategies")
-    return [_strategy(number, one) for number, one in enumerate(listed)]
+    listed = documents.read(path, TypeAdapter(Annotated[list[Strategy], Field(min_length=1)]), field="strategies")
+    name, count = Counter(one.name for one in listed).most_common(1)[0]
+    if count > 1:
+        raise PlannerError("strategies", f"{count} of them have the name {name!r}")
+    return listed
 
 
-def _strategy(number: int, given: object) -> Strategy:
-    try:
-        return Strategy.model_validate(given)
-    except ValidationError as error:
-        raise PlannerError(*first_error(error, f"strategies[{number}]")) from None
-
-
-def first_error(error: ValidationError, within: str) -> tuple[str, str]:
-    """The field and the problem of the first thing that is wrong."""
-    first = error.errors()[0]
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
-    return within + path, first["msg"].removeprefix("Value error, ")
-
-
-def check_limits(strategy: Strategy, *, limit: int) -> None:
-    """Refuse more environments than the account may run at a time.
+def check(strategies: Sequence[Strategy], *, limit: int) -> None:
+    """Refuse windows that overlap, and more environments than the account may run at a time.
 
     Raises:
         PlannerError: when there are.
     """
-    wanted = {
-        "on_token.environments": strategy.on_token and strategy.on_token.environments,
-        "schedule.environments": strategy.schedule and strategy.schedule.environments,
-        "provisioned.environments": strategy.provisioned and strategy.provisioned.environments,
-    }
-    for field, environments in wanted.items():
-        if environments and environments > limit:
-            raise PlannerError(field, f"{environments} environments are above the account's limit of {limit}")
+    for strategy in strategies:
+        for switch in ("on_token", "schedule", "provisioned"):
+            chosen = getattr(strategy, switch)
+            if chosen and chosen.environments > limit:
+                problem = f"{chosen.environments} environments are above the account's limit of {limit}"
+                raise PlannerError(f"{strategy.name}, {switch}.environments", problem)
+            if windows := getattr(chosen, "windows", ()):
+                refuse_overlaps(windows, field=f"{strategy.name}, {switch}.windows")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from itertools import pairwise
+from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from planner.errors import PlannerError
 
@@ -30,7 +31,7 @@ class Window(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    days: tuple[str, ...] = DAYS[:5]
+    days: Annotated[tuple[str, ...], Field(min_length=1)] = DAYS[:5]
     start: time = time(9)
     end: time = time(17)
     timezone: str = "UTC"
@@ -39,9 +40,14 @@ class Window(BaseModel):
     def _valid(self) -> Window:
         if unknown := set(self.days) - set(DAYS):
             raise ValueError(f"days: {', '.join(sorted(unknown))} is none of {', '.join(DAYS)}")
+        if self.start.tzinfo or self.end.tzinfo:
+            raise ValueError("start, end: the offset from UTC is that of the time zone")
         if self.end <= self.start:
             raise ValueError(f"end: {self.end:%H:%M} is not after the start, {self.start:%H:%M}")
-        time_zone(self.timezone, field="timezone")
+        try:
+            time_zone(self.timezone, field="timezone")
+        except PlannerError as error:
+            raise ValueError(str(error)) from None
         return self
 
     def spans(self, began: datetime, seconds: float) -> list[tuple[float, float]]:
@@ -58,23 +64,21 @@ class Window(BaseModel):
         return [(start, end) for start, end in within if start < end]
 
 
-def open_spans(
-    windows: tuple[Window, ...], *, began: datetime, seconds: float, field: str
-) -> list[tuple[float, float]]:
-    """When any of the windows is open, in seconds since `began`; all the time when there are none.
-
-    Raises:
-        PlannerError: when two of them overlap.
-    """
+def open_spans(windows: tuple[Window, ...], *, began: datetime, seconds: float) -> list[tuple[float, float]]:
+    """When any of the windows is open, in seconds since `began`; all the time when there are none."""
     if not windows:
         return [(0.0, seconds)]
-    week = datetime(2024, 1, 1, tzinfo=time_zone("UTC", field=field))  # all overlaps show within a year, in every zone
-    _refuse_overlaps(windows, week, 366 * 86_400, field)
     return sorted(span for window in windows for span in window.spans(began, seconds))
 
 
-def _refuse_overlaps(windows: tuple[Window, ...], began: datetime, seconds: float, field: str) -> None:
-    spans = sorted((*span, number) for number, window in enumerate(windows) for span in window.spans(began, seconds))
+def refuse_overlaps(windows: tuple[Window, ...], *, field: str) -> None:
+    """See that no two of them are open at once.
+
+    Raises:
+        PlannerError: when two are.
+    """
+    year = (datetime(2024, 1, 1, tzinfo=UTC), 366 * 86_400)  # all overlaps show within a year, in every zone
+    spans = sorted((*span, number) for number, window in enumerate(windows) for span in window.spans(*year))
     for (_, end, one), (start, _, other) in pairwise(spans):
         if start < end:
             raise PlannerError(f"{field}[{max(one, other)}]", f"it overlaps {field}[{min(one, other)}]")

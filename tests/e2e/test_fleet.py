@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
-from local import emulator
+from local.fleet import poller, without_lambda
 from local.stack import Stack
 from tests.e2e.backstage import Backstage
 from tests.e2e.test_flow import finished, submitted
@@ -24,32 +20,10 @@ TEXT = "Ada Lovelace met Charles Babbage in London."
 
 
 @pytest.fixture
-def no_lambda(backstage: Backstage) -> Iterator[None]:
+def no_lambda(stack: Stack) -> Iterator[None]:
     """The lanes without Lambda's mappings."""
-    with backstage.paused("jobs"), backstage.paused("solo"):
+    with without_lambda(stack):
         yield
-
-
-@contextmanager
-def poller(stack: Stack, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker that polls, ready; killed at the end if it has not ended by then."""
-    log = folder / "poller.log"
-    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    environment = {
-        **inherited, **emulator.access(stack.aws_endpoint_url), **stack.outputs["settings"]["worker"],
-        "TMPDIR": str(folder), "PYTHONPATH": str(emulator.ROOT), "PYTHONUNBUFFERED": "1",
-    }  # fmt: skip
-    command = [sys.executable, "-m", "functions.worker.poll"]
-    with log.open("wb") as output, subprocess.Popen(command, env=environment, stdout=output, stderr=output) as process:
-        try:
-            until = time.monotonic() + 60
-            while b'"Polling"' not in log.read_bytes():
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < until, log.read_text()
-                time.sleep(0.1)
-            yield process
-        finally:
-            process.kill()
 
 
 @pytest.mark.usefixtures("no_lambda")

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from planner.costs import Prices, costs
 from planner.measurements import Measurements
+from planner.outcome import FLEET, PROVISIONED, Limits, Outcome
 from planner.plans import plan
-from planner.simulate import FLEET, PROVISIONED, Limits, Outcome, simulate
+from planner.simulate import simulate
 from planner.strategies import Fleet, OnToken, Provisioned, Schedule, Strategy
 from planner.traffic import Traffic
 from planner.windows import Window
