@@ -180,16 +180,19 @@ class DeliveryStore:
     def redeliver(self, delivery: Delivery, *, now: int) -> Delivery | None:
         """Begin another passage through the schedule, at once; None while an attempt is being made.
 
+        The delivery lives long enough for that, and an attempt that was given up no longer has a say in it.
+
         Raises:
             Transient: when nobody knows; the same call may be repeated.
         """
         values = {
             "pending": "pending", "now": now, "due_at": now + FIRST_LOOK_MS, "due_slot": secrets.randbelow(DUE_SLOTS),
+            "expires_at": max(delivery.expires_at, now // 1000 + LIFETIME_SECONDS),
         }  # fmt: skip
         update = aws.expression(
             values,
             UpdateExpression="SET #state = :pending, #since = #made, #next_at = :now, #due_at = :due_at, "
-            "#due_slot = :due_slot",
+            "#due_slot = :due_slot, #expires_at = :expires_at REMOVE #lease, #owner",
             ConditionExpression=f"attribute_exists(#made) AND {_FREE}",
         )
         try:

@@ -307,6 +307,15 @@ class TestSchedule:
         # Without its message the janitor sends it. On a slow machine a delayed one of long ago comes, too.
         assert [outcome for outcome in outcomes if outcome != "nothing to do"] == ["pending"]
 
+    def test_delivery_that_is_made_again_outlives_its_attempts(self, cloud: Cloud) -> None:
+        """Begun in the last hours of its job, as after a long outage, it is not lost with it."""
+        job = self.failed(cloud, unheard())
+        cloud.now = job.expires_at * 1_000 - 3_600_000
+        again = cloud.deliveries.redeliver(cloud.delivery(job), now=cloud.now)
+        assert again is not None
+        latest = cloud.now // 1_000 + 2 * 1.2 * sum(DELAYS_SECONDS)  # each delay at its longest, and stretched
+        assert cloud.delivery(job).expires_at > latest
+
     @pytest.mark.parametrize(
         ("answer", "state", "status"), [(GONE, "disabled", 410), (MOVED, "pending", 302), (BUSY, "pending", 503)]
     )
@@ -450,6 +459,17 @@ class TestCrashes:
         assert cloud.deliveries.claim(cloud.delivery(job), owner="a", now=cloud.now) is not None
         assert not cloud.deliveries.record(zombie, None, state="delivered")
         assert cloud.delivery(job).state == "pending"
+
+    def test_zombie_that_answers_after_a_redelivery_has_begun_does_not_end_it(self, cloud: Cloud, start: Any) -> None:
+        receiver = start(says(OK))
+        job = cloud.ended(url_of(receiver))
+        zombie = cloud.deliveries.claim(cloud.deliveries.announce(job, b"{}", now=cloud.now), owner="z", now=cloud.now)
+        assert zombie is not None
+        cloud.now += ATTEMPT_MS + 1
+        again = cloud.deliveries.redeliver(cloud.delivery(job), now=cloud.now)
+        assert again is not None
+        assert not cloud.deliveries.record(zombie, None, state="failed")
+        assert cloud.deliverer.handle(again.message) == "delivered"
 
     def test_claim_whose_answer_was_lost_is_the_same_claim(self, cloud: Cloud) -> None:
         job = cloud.ended(unheard())
