@@ -65,7 +65,9 @@ class Registry:
         newest = max(before.secrets, key=lambda one: one.created_at)
         kept = {name: [one.model_dump() for one in those]
                 for name, those in (("after", (slot, newest)), ("before", before.secrets))}  # fmt: skip
-        self._update(client_id, kept, "SET #secrets = :after", "#secrets = :before AND #status = :active")
+        # Or changed to just this: a rotation whose answer was lost is repeated, and nobody else would know its secret.
+        unchanged = "(#secrets = :before OR #secrets = :after)"
+        self._update(client_id, kept, "SET #secrets = :after", f"{unchanged} AND #status = :active")
         return {"client_id": client_id, "client_secret": secret}
 
     def rotate_webhook_secret(self, client_id: str) -> dict[str, str]:
