@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
@@ -68,6 +69,20 @@ def test_what_a_client_may_not_have_is_named(registry: Registry, changes: dict[s
     client_id = registry.create(name="one", scope="jobs:read")["client_id"]
     with pytest.raises(Problem, match=named):
         registry.configure(client_id, changes)
+
+
+def test_a_default_receiver_on_this_machine_is_the_local_clouds_alone(registry: Registry) -> None:
+    client_id = registry.create(name="one", scope="jobs:read")["client_id"]
+    url = "http://127.0.0.1:8000/hook"
+    with pytest.raises(Problem, match="https"):
+        registry.configure(client_id, {"webhook_url": url})
+    local = dataclasses.replace(registry, allow_loopback=True)
+    local.configure(client_id, {"webhook_url": url})
+    client = ClientTable("clients").get(client_id)
+    assert client is not None
+    assert client.webhook_url == url
+    with pytest.raises(Problem, match="not public"):
+        local.configure(client_id, {"webhook_url": "http://10.0.0.1/"})
 
 
 def test_an_outage_is_replayed(registry: Registry, aws_services: SimpleNamespace) -> None:
