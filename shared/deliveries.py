@@ -73,8 +73,10 @@ class DeliveryStore:
 
     # Announcing
 
-    def announce(self, job: Job, body: bytes, *, now: int) -> Delivery:
+    def announce(self, job: Job, body: bytes, *, now: int, owner: str | None = None) -> Delivery:
         """Make the announcement of the run that `job` ended, if nobody has yet; then the job is not due any more.
+
+        For an `owner` it is made with its first attempt claimed, in the same write: see `claim`.
 
         The delivery comes first: a death in between leaves a job that is due, and the next one finds the delivery.
 
@@ -94,6 +96,9 @@ class DeliveryStore:
             due_slot=secrets.randbelow(DUE_SLOTS),
             expires_at=max(job.expires_at, now // 1000 + LIFETIME_SECONDS),
         )
+        if owner is not None:
+            claim = {"made": 1, "owner": owner, "lease": now + ATTEMPT_MS, "due_at": now + ATTEMPT_MS}
+            delivery = delivery.model_copy(update=claim)
         made = self._put_or_find(delivery)
         self._settle(job)
         return made

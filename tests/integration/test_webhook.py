@@ -188,7 +188,18 @@ class TestDelivering:
         assert (kept.state, kept.made, kept.due_at, kept.attempts[0].status) == ("delivered", 1, None, 200)
         assert kept.attempts[0].excerpt == "ok"
         assert cloud.kept(job).due_at is None
+        assert cloud.secret not in repr(cloud.deliverer)
         assert cloud.pass_time(10**8) == []
+
+    def test_end_that_arrives_at_once_costs_three_writes(self, cloud: Cloud, start: Any) -> None:
+        """To the announcement, its attempt claimed; to the job, which is not due any more; and what came of it."""
+        receiver = start(says(OK))
+        announcements.announce(cloud.queue, cloud.ended(url_of(receiver)), "succeeded")
+        calls: list[str] = []
+        events = cloud.deliveries._items._dynamodb.meta.events
+        events.register("before-call.dynamodb", lambda model, **_: calls.append(model.name))
+        assert cloud.work() == ["delivered"]
+        assert calls == ["GetItem", "PutItem", "UpdateItem", "UpdateItem"]
 
     @pytest.mark.parametrize("touched", ["body", "webhook-id", "webhook-timestamp"])
     def test_touched_delivery_is_rejected(self, cloud: Cloud, start: Any, touched: str) -> None:
@@ -425,6 +436,8 @@ class TestCrashes:
         receiver = start(says(OK))
         job = cloud.ended(url_of(receiver))
         announcements.announce(cloud.queue, job, "succeeded")
+        if step == "claim":  # announced by another, as before the job's next run: else it is claimed as it is made
+            cloud.deliveries.announce(job, b"{}", now=cloud.now)
         with monkeypatch.context() as patch:
             patch.setattr(cloud.deliveries, step, dying(getattr(cloud.deliveries, step), after=after))
             with pytest.raises(Dies):
@@ -498,8 +511,8 @@ class TestCrashes:
             patch.setattr(cloud.deliverer.vault, "open", busy)
             with pytest.raises(Transient):
                 cloud.deliverer.handle(WebhookMessage(job=job.id, run=1, status="succeeded"))
-        assert cloud.delivery(job).made == 0
         assert cloud.pass_time(FIRST_LOOK_MS) == ["delivered"]
+        assert cloud.delivery(job).made == 1
 
 
 class TestWhoeverEndsIt:
