@@ -24,17 +24,19 @@ from shared.errors import Transient, UrlRefused
 class Registry:
     """DynamoDB and KMS, and where Terraform's outputs say that the table is.
 
-    Every call raises Problem when there is no such client, somebody else changes it at the same time, or AWS refuses.
+    With `allow_loopback`, as in the local cloud, webhooks may call this machine. Every call raises Problem when there
+    is no such client, somebody else changes it at the same time, or AWS refuses.
     """
 
     dynamodb: Any
     kms: Any
     outputs: Mapping[str, Any]
+    allow_loopback: bool = False
 
     @classmethod
     def open(cls, folder: Path | None) -> Self:
         """Of the local cloud in `folder`, or of the deployment whose state `terraform/` is initialised for."""
-        return cls(*clients.services(folder))
+        return cls(*clients.services(folder), allow_loopback=folder is not None)
 
     def create(self, *, name: str, scope: str) -> dict[str, str]:
         """Admit a client; returns its id and its secrets, which nothing can show again."""
@@ -65,7 +67,9 @@ class Registry:
         newest = max(before.secrets, key=lambda one: one.created_at)
         kept = {name: [one.model_dump() for one in those]
                 for name, those in (("after", (slot, newest)), ("before", before.secrets))}  # fmt: skip
-        self._update(client_id, kept, "SET #secrets = :after", "#secrets = :before AND #status = :active")
+        # Or changed to just this: a rotation whose answer was lost is repeated, and nobody else would know its secret.
+        unchanged = "(#secrets = :before OR #secrets = :after)"
+        self._update(client_id, kept, "SET #secrets = :after", f"{unchanged} AND #status = :active")
         return {"client_id": client_id, "client_secret": secret}
 
     def rotate_webhook_secret(self, client_id: str) -> dict[str, str]:
@@ -83,7 +87,7 @@ class Registry:
         """
         client = self._get(client_id)
         if url := changes.get("webhook_url"):
-            _check_url(url)
+            self._check_url(url)
         limits = {**client.limits, **changes.get("limits", {})}
         values = {**changes, "limits": {name: limit for name, limit in limits.items() if limit is not None}}
         try:
@@ -95,6 +99,12 @@ class Registry:
         gone = [f"#{name}" for name, value in values.items() if value is None]
         change = f"SET {', '.join(given)}" + (f" REMOVE {', '.join(gone)}" if gone else "")
         self._update(client_id, values, change, "attribute_exists(#client_id)")
+
+    def _check_url(self, url: str) -> None:
+        try:
+            webhook_target(url, allow_loopback=self.allow_loopback)
+        except UrlRefused as error:
+            raise Problem(f"A webhook may not call {url}: {error}") from None
 
     def replay(self, client_id: str, *, since: int) -> tuple[str, ...]:
         """Begin anew what could not be delivered to the client since `since` (ms); the `webhook-id`s.
@@ -125,13 +135,6 @@ class Registry:
         key = aws.to_item({"client_id": client_id})
         with _explained("Changing the client"):
             self.dynamodb.update_item(TableName=self.outputs["clients_table"], Key=key, **expressions)
-
-
-def _check_url(url: str) -> None:
-    try:
-        webhook_target(url, allow_loopback=False)
-    except UrlRefused as error:
-        raise Problem(f"A webhook may not call {url}: {error}") from None
 
 
 @contextmanager

@@ -154,16 +154,15 @@ class ClientTable:
             return False
         kept = [slot.model_dump(exclude_none=True) for slot in client.webhook_secrets]
         slots = rotated(client.webhook_secrets, sealed, now=now)
-        unchanged = (
-            "#webhook_secrets = :kept"
-            if kept
-            else ("(attribute_not_exists(#webhook_secrets) OR #webhook_secrets = :kept)")
-        )
+        # Or changed to just this: a rotation whose answer was lost is repeated, and nobody else would know its secret.
+        unchanged = "#webhook_secrets = :kept OR #webhook_secrets = :slots"
+        if not kept:
+            unchanged += " OR attribute_not_exists(#webhook_secrets)"
         self._update(
             client_id,
             {"slots": [slot.model_dump(exclude_none=True) for slot in slots], "kept": kept},
             UpdateExpression="SET #webhook_secrets = :slots",
-            ConditionExpression=f"attribute_exists(#client_id) AND {unchanged}",
+            ConditionExpression=f"attribute_exists(#client_id) AND ({unchanged})",
         )
         return True
 

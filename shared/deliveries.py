@@ -73,8 +73,10 @@ class DeliveryStore:
 
     # Announcing
 
-    def announce(self, job: Job, body: bytes, *, now: int) -> Delivery:
+    def announce(self, job: Job, body: bytes, *, now: int, owner: str | None = None) -> Delivery:
         """Make the announcement of the run that `job` ended, if nobody has yet; then the job is not due any more.
+
+        For an `owner` it is made with its first attempt claimed, in the same write: see `claim`.
 
         The delivery comes first: a death in between leaves a job that is due, and the next one finds the delivery.
 
@@ -94,6 +96,9 @@ class DeliveryStore:
             due_slot=secrets.randbelow(DUE_SLOTS),
             expires_at=max(job.expires_at, now // 1000 + LIFETIME_SECONDS),
         )
+        if owner is not None:
+            claim = {"made": 1, "owner": owner, "lease": now + ATTEMPT_MS, "due_at": now + ATTEMPT_MS}
+            delivery = delivery.model_copy(update=claim)
         made = self._put_or_find(delivery)
         self._settle(job)
         return made
@@ -180,16 +185,19 @@ class DeliveryStore:
     def redeliver(self, delivery: Delivery, *, now: int) -> Delivery | None:
         """Begin another passage through the schedule, at once; None while an attempt is being made.
 
+        The delivery lives long enough for that, and an attempt that was given up no longer has a say in it.
+
         Raises:
             Transient: when nobody knows; the same call may be repeated.
         """
         values = {
             "pending": "pending", "now": now, "due_at": now + FIRST_LOOK_MS, "due_slot": secrets.randbelow(DUE_SLOTS),
+            "expires_at": max(delivery.expires_at, now // 1000 + LIFETIME_SECONDS),
         }  # fmt: skip
         update = aws.expression(
             values,
             UpdateExpression="SET #state = :pending, #since = #made, #next_at = :now, #due_at = :due_at, "
-            "#due_slot = :due_slot",
+            "#due_slot = :due_slot, #expires_at = :expires_at REMOVE #lease, #owner",
             ConditionExpression=f"attribute_exists(#made) AND {_FREE}",
         )
         try:

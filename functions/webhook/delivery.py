@@ -30,7 +30,7 @@ class Deliveries(Protocol):
 
     def get(self, job_id: str, part: str) -> Delivery | None: ...  # noqa: D102
     def job(self, job_id: str) -> Job | None: ...  # noqa: D102
-    def announce(self, job: Job, body: bytes, *, now: int) -> Delivery: ...  # noqa: D102
+    def announce(self, job: Job, body: bytes, *, now: int, owner: str) -> Delivery: ...  # noqa: D102
     def claim(self, delivery: Delivery, *, owner: str, now: int) -> Delivery | None: ...  # noqa: D102
     def record(  # noqa: D102
         self,
@@ -80,7 +80,7 @@ class Deliverer:
     schedule: Schedule
     now: Callable[[], int] = now_ms
     chance: Callable[[], float] = random.random
-    _opened: dict[tuple[str, str], str] = field(default_factory=dict)
+    _opened: dict[tuple[str, str], str] = field(default_factory=dict, repr=False)  # by client, and sealed
 
     def handle(self, message: WebhookMessage) -> str:
         """Make the attempt that `message` asks for, unless a copy of it did; what came of it, in a word.
@@ -88,25 +88,41 @@ class Deliverer:
         Raises:
             Transient: when a service is busy or away; the delivery, or its job, stays due.
         """
-        delivery = self._delivery(message)
-        if delivery is None or delivery.state != "pending" or delivery.made != message.attempt:
+        found = self._claimed(message, owner=secrets.token_hex(8))
+        if found is None:
             return "nothing to do"
-        signing_secrets = self._signing_secrets(delivery.client)  # first: what fails here costs no attempt
-        claimed = self.deliveries.claim(delivery, owner=secrets.token_hex(8), now=self.now())
-        if claimed is None:
-            return "nothing to do"
+        claimed, signing_secrets = found
         if claimed.made - claimed.since > len(self.schedule.delays_seconds):
             self.deliveries.record(claimed, None, state="failed")  # the last attempt was made, and died
             return "failed"
         return self._attempt(claimed, signing_secrets)
 
-    def _delivery(self, message: WebhookMessage) -> Delivery | None:
-        if message.attempt == 0:
-            job = self.deliveries.job(message.job)
-            if job and (job.run, job.status) == (message.run, message.status) and job.is_unannounced:
-                body = announcement(job, base_url=self.base_url)
-                return self.deliveries.announce(job, body, now=self.now())
-        return self.deliveries.get(message.job, message.part)
+    def _claimed(self, message: WebhookMessage, *, owner: str) -> tuple[Delivery, list[str]] | None:
+        """The delivery, its next attempt claimed, and what signs it; None when there is nothing to do.
+
+        What signs it is asked for first: what fails there costs no attempt.
+        """
+        job = self._unannounced(message)
+        if job is None:
+            delivery = self.deliveries.get(message.job, message.part)
+        else:
+            signing_secrets = self._signing_secrets(job.client_id)
+            body = announcement(job, base_url=self.base_url)
+            delivery = self.deliveries.announce(job, body, now=self.now(), owner=owner)
+            if delivery.owner == owner:
+                return delivery, signing_secrets
+        if delivery is None or delivery.state != "pending" or delivery.made != message.attempt:
+            return None
+        signing_secrets = self._signing_secrets(delivery.client)
+        claimed = self.deliveries.claim(delivery, owner=owner, now=self.now())
+        return (claimed, signing_secrets) if claimed else None
+
+    def _unannounced(self, message: WebhookMessage) -> Job | None:
+        """The job, when it is the first to hear of this end of its run."""
+        job = self.deliveries.job(message.job) if message.attempt == 0 else None
+        if job is None or (job.run, job.status) != (message.run, message.status) or not job.is_unannounced:
+            return None
+        return job
 
     def _signing_secrets(self, client_id: str) -> list[str]:
         client = self.clients.get(client_id)

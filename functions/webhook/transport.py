@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import partial
+from typing import Literal, Protocol, TypeVar
 
 import h11
 
@@ -31,6 +32,7 @@ _ADDRESSES_LIMIT = 4  # addresses that are tried; all of them are checked
 _CHUNK = 8_192
 
 Resolver = Callable[[str], Sequence[str]]
+_Result = TypeVar("_Result")
 ErrorCode = Literal[
     "url_refused",  # it, or an address of its host, must not be called
     "name_not_resolved",
@@ -117,12 +119,11 @@ class Transport:
         found = [target.host] if target.is_address else _resolved(self.resolve, target.host, deadline)
         # From here on the name is text for the header, the handshake and the certificate; only addresses are called.
         addresses = checked_addresses(target, found, allow_loopback=self.allow_loopback)
-        with _connected(addresses[:_ADDRESSES_LIMIT], target.port, deadline) as plain:
-            if not target.is_https:
-                return _converse(_Wire(plain, deadline), target, headers, body)
-            plain.settimeout(deadline.left())
-            with self.trust.wrap_socket(plain, server_hostname=target.host) as encrypted:
-                return _converse(_Wire(encrypted, deadline), target, headers, body)
+        with _connected(addresses[:_ADDRESSES_LIMIT], target.port, deadline) as connection:
+            wire: _Wire = _PlainWire(connection, deadline)
+            if target.is_https:
+                wire = _EncryptedWire(wire, self.trust, target.host)
+            return _converse(wire, target, headers, body)
 
 
 def excerpt(body: bytes) -> str:
@@ -151,10 +152,18 @@ class _Deadline:
         return round((time.monotonic() - self._began) * 1_000)
 
 
-@dataclass(frozen=True)
-class _Wire:
-    """A connection on which no call outlasts the deadline, however slowly the other side drips."""
+class _Wire(Protocol):
+    """A way to the receiver on which no call outlasts the deadline, however slowly the other side drips."""
 
+    def send(self, data: bytes) -> None:
+        """Send all of `data`."""
+
+    def receive(self) -> bytes:
+        """What has come, nothing at the end."""
+
+
+@dataclass(frozen=True)
+class _PlainWire:
     connection: socket.socket
     deadline: _Deadline
 
@@ -167,6 +176,44 @@ class _Wire:
     def receive(self) -> bytes:
         self.connection.settimeout(self.deadline.left())
         return self.connection.recv(_CHUNK)
+
+
+class _EncryptedWire:
+    """TLS over another wire, the handshake done.
+
+    OpenSSL is handed what has come, a chunk at a time. On a socket of its own it goes on reading for as long as records
+    come that carry no data, such as session tickets, whatever the deadline.
+    """
+
+    def __init__(self, wire: _Wire, trust: ssl.SSLContext, host: str) -> None:
+        self._wire = wire
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = trust.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self._complete(self._tls.do_handshake)
+
+    def send(self, data: bytes) -> None:
+        unsent = memoryview(data)
+        while unsent:
+            unsent = unsent[self._complete(partial(self._tls.write, unsent)) :]
+
+    def receive(self) -> bytes:
+        try:
+            return self._complete(partial(self._tls.read, _CHUNK))
+        except ssl.SSLEOFError:  # hung up without saying so, as many do
+            return b""
+
+    def _complete(self, step: Callable[[], _Result]) -> _Result:
+        while True:
+            try:
+                return step()
+            except ssl.SSLWantReadError:
+                pass
+            finally:
+                self._wire.send(self._outgoing.read())  # an alert, too
+            if data := self._wire.receive():
+                self._incoming.write(data)
+            else:
+                self._incoming.write_eof()
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from local.stack import Stack
 from shared import aws
 from shared.blobs import Blobs
 from shared.clock import now_ms
-from shared.models import Job, Message, Model, new_job_id
+from shared.models import Job, Message, Model, Webhook, new_job_id
 from shared.queues import Lane
 from shared.store import DEADLINE_MS, LIFETIME_SECONDS, JobStore
 
@@ -55,7 +55,7 @@ class Backstage:
 
     # Jobs
 
-    def job(self, text: str = TEXT) -> Job:
+    def job(self, text: str = TEXT, *, webhook: Webhook | None = None) -> Job:
         """Store a job; no message is sent."""
         now = now_ms()
         job = Job(
@@ -67,6 +67,7 @@ class Backstage:
             queued_at=now,
             deadline=now + DEADLINE_MS,
             expires_at=now // 1000 + LIFETIME_SECONDS,
+            webhook=webhook,
         )
         self._store.create(job, to_json({"documents": [{"id": None, "text": text}]}))
         return job

@@ -13,15 +13,19 @@ import httpx
 import pytest
 from standardwebhooks import Webhook as Verifier
 
-from local import emulator
 from local.stack import Stack
-from shared.blobs import Blobs
-from shared.clock import now_ms
-from shared.models import Job, Message, Metrics, Model, Webhook, new_job_id
-from shared.store import FIRST_LOOK_MS, JobStore
+from shared.models import Webhook
+from tests.e2e.backstage import Backstage
+from tests.e2e.faults.control import Faults
 from tests.e2e.test_flow import finished, submitted
+from tests.e2e.test_kills import SMALL, Step, dies
 
 TEXT = "Ada Lovelace met Charles Babbage in London."
+STORED = "between storing the result and finishing"
+DEATHS = {
+    STORED: SMALL[STORED],
+    "between finishing and sending the message": Step("before", "SendMessage", "succeeded", attempts=1),
+}
 
 
 class Receiver:
@@ -131,30 +135,23 @@ def test_canceled_job_is_announced(client: httpx.Client) -> None:
     assert receiver.ids == [f"{job['id']}.1.canceled"]
 
 
-def test_worker_that_dies_between_its_last_write_and_the_message(
-    client: httpx.Client, stack: Stack, lambda_: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", DEATHS)
+def test_end_is_announced_under_one_id_though_the_worker_is_killed(
+    client: httpx.Client, backstage: Backstage, faults: Faults, name: str
 ) -> None:
-    """The job is written as finished and nothing is sent: the janitor does, and it arrives under one id."""
-    for name, value in emulator.access(stack.aws_endpoint_url).items():
-        monkeypatch.setenv(name, value)
-    store = JobStore(stack.outputs["jobs_table"], Blobs(stack.outputs["bucket"]))
-    now = now_ms() - FIRST_LOOK_MS
+    """With SIGKILL. The janitor sees to it, and once it is announced it does not send it again."""
     with Receiver(200) as receiver:
-        job = Job(
-            id=new_job_id(now), client_id=stack.client_id, model=Model(name="m", version="1"), characters=4,
-            created_at=now, queued_at=now, deadline=now + 10**8, expires_at=now // 1000 + 10**6,
-            webhook=Webhook(url=receiver.url),
-        )  # fmt: skip
-        store.create(job, b"{}")
-        claimed = store.claim(Message(job=job.id, run=1), owner="w", now=now)
-        assert claimed is not None
-        assert store.succeed(claimed, b'{"documents": []}', metrics=Metrics(), now=now)
-        assert client.get(f"/jobs/{job.id}").json()["webhook"]["state"] == "pending"
-        lambda_.invoke(FunctionName="samovar-local-janitor:live")
-        assert webhook_state(client, job.id, is_in("delivered"), 30)["attempts"] == 1
-        lambda_.invoke(FunctionName="samovar-local-janitor:live")
+        job = backstage.job(webhook=Webhook(url=receiver.url))
+        dies(faults, backstage, DEATHS[name], job)
+        left = client.get(f"/jobs/{job.id}").json()["webhook"]
+        assert left == {"url": receiver.url, "state": "pending", "attempts": 0}
+        backstage.take_up(backstage.kept(job.id))
+        assert webhook_state(client, job.id, is_in("delivered"), 60)["attempts"] == 1
+        assert backstage.tick()
+        backstage.emptied("webhooks")
         time.sleep(2)
     assert receiver.ids == [f"{job.id}.1.succeeded"]
+    assert backstage.kept(job.id).attempt == DEATHS[name].attempts
 
 
 @pytest.mark.parametrize("url", ["http://169.254.169.254/", "https://10.0.0.1/", "https://user@receiver.example/"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from local.errors import Problem
 from local.registry import Registry
 from shared.clients import ClientTable, secret_matches
+from shared.clock import now_ms
+from shared.vault import Vault
 
 
 @pytest.fixture
@@ -68,6 +71,20 @@ def test_what_a_client_may_not_have_is_named(registry: Registry, changes: dict[s
         registry.configure(client_id, changes)
 
 
+def test_a_default_receiver_on_this_machine_is_the_local_clouds_alone(registry: Registry) -> None:
+    client_id = registry.create(name="one", scope="jobs:read")["client_id"]
+    url = "http://127.0.0.1:8000/hook"
+    with pytest.raises(Problem, match="https"):
+        registry.configure(client_id, {"webhook_url": url})
+    local = dataclasses.replace(registry, allow_loopback=True)
+    local.configure(client_id, {"webhook_url": url})
+    client = ClientTable("clients").get(client_id)
+    assert client is not None
+    assert client.webhook_url == url
+    with pytest.raises(Problem, match="not public"):
+        local.configure(client_id, {"webhook_url": "http://10.0.0.1/"})
+
+
 def test_an_outage_is_replayed(registry: Registry, aws_services: SimpleNamespace) -> None:
     client_id = registry.create(name="one", scope="jobs:read")["client_id"]
     assert registry.replay(client_id, since=0) == ()
@@ -117,6 +134,31 @@ def test_two_rotations_at_once_do_not_lose_a_secret(registry: Registry, monkeypa
     with pytest.raises(Problem, match="same time"):
         registry.rotate_secret(client_id)
     assert admitted(client_id, won)
+
+
+@pytest.mark.parametrize("what", ["rotate_secret", "rotate_webhook_secret"])
+def test_a_rotation_whose_answer_is_lost_is_the_same_rotation(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Botocore repeats the call; as a failure it would leave a secret that nobody knows beside the one in use."""
+    client_id = registry.create(name="one", scope="jobs:read")["client_id"]
+    update = registry.dynamodb.update_item
+
+    def twice(**options: Any) -> Any:
+        update(**options)
+        return update(**options)
+
+    monkeypatch.setattr(registry.dynamodb, "update_item", twice)
+    rotated = getattr(registry, what)(client_id)
+    client = ClientTable("clients").get(client_id)
+    assert client is not None
+    if what == "rotate_secret":
+        assert len(client.secrets) == 2
+        assert admitted(client_id, rotated["client_secret"])
+    else:
+        assert len(client.webhook_secrets) == 2
+        sealed = client.sealed_webhook_secrets(now=now_ms())
+        assert Vault(kms=registry.kms).open(client_id, sealed[0]) == rotated["webhook_secret"]
 
 
 def test_an_unknown_client_is_told(registry: Registry) -> None:

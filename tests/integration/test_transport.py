@@ -465,6 +465,18 @@ def test_dripping_within_tls_does_not_extend_the_deadline(start: Callable[..., R
     assert time.monotonic() - began < PATIENCE
 
 
+def test_a_flood_within_tls_does_not_extend_the_deadline(start: Callable[..., Receiver], authority: Authority) -> None:
+    """Records that carry no data, such as session tickets, come faster than they are read."""
+    tls, trust = authority.server("127.0.0.1"), authority.trust
+    tls.num_tickets = 5_000
+    trust._msg_callback = lambda *_: time.sleep(0.002)  # what a slow machine takes for each
+    receiver = start(hangs(), tls=tls)
+    began = time.monotonic()
+    outcome = post(f"https://127.0.0.1:{receiver.port}/", trust=trust, deadline_seconds=DEADLINE)
+    assert outcome.error == "timed_out"
+    assert time.monotonic() - began < PATIENCE
+
+
 def test_a_receiver_that_does_not_read_ends_at_the_deadline(start: Callable[..., Receiver]) -> None:
     receiver = start(hangs(), reads=False)
     began = time.monotonic()

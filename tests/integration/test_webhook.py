@@ -188,7 +188,18 @@ class TestDelivering:
         assert (kept.state, kept.made, kept.due_at, kept.attempts[0].status) == ("delivered", 1, None, 200)
         assert kept.attempts[0].excerpt == "ok"
         assert cloud.kept(job).due_at is None
+        assert cloud.secret not in repr(cloud.deliverer)
         assert cloud.pass_time(10**8) == []
+
+    def test_end_that_arrives_at_once_costs_three_writes(self, cloud: Cloud, start: Any) -> None:
+        """To the announcement, its attempt claimed; to the job, which is not due any more; and what came of it."""
+        receiver = start(says(OK))
+        announcements.announce(cloud.queue, cloud.ended(url_of(receiver)), "succeeded")
+        calls: list[str] = []
+        events = cloud.deliveries._items._dynamodb.meta.events
+        events.register("before-call.dynamodb", lambda model, **_: calls.append(model.name))
+        assert cloud.work() == ["delivered"]
+        assert calls == ["GetItem", "PutItem", "UpdateItem", "UpdateItem"]
 
     @pytest.mark.parametrize("touched", ["body", "webhook-id", "webhook-timestamp"])
     def test_touched_delivery_is_rejected(self, cloud: Cloud, start: Any, touched: str) -> None:
@@ -307,6 +318,15 @@ class TestSchedule:
         # Without its message the janitor sends it. On a slow machine a delayed one of long ago comes, too.
         assert [outcome for outcome in outcomes if outcome != "nothing to do"] == ["pending"]
 
+    def test_delivery_that_is_made_again_outlives_its_attempts(self, cloud: Cloud) -> None:
+        """Begun in the last hours of its job, as after a long outage, it is not lost with it."""
+        job = self.failed(cloud, unheard())
+        cloud.now = job.expires_at * 1_000 - 3_600_000
+        again = cloud.deliveries.redeliver(cloud.delivery(job), now=cloud.now)
+        assert again is not None
+        latest = cloud.now // 1_000 + 2 * 1.2 * sum(DELAYS_SECONDS)  # each delay at its longest, and stretched
+        assert cloud.delivery(job).expires_at > latest
+
     @pytest.mark.parametrize(
         ("answer", "state", "status"), [(GONE, "disabled", 410), (MOVED, "pending", 302), (BUSY, "pending", 503)]
     )
@@ -416,6 +436,8 @@ class TestCrashes:
         receiver = start(says(OK))
         job = cloud.ended(url_of(receiver))
         announcements.announce(cloud.queue, job, "succeeded")
+        if step == "claim":  # announced by another, as before the job's next run: else it is claimed as it is made
+            cloud.deliveries.announce(job, b"{}", now=cloud.now)
         with monkeypatch.context() as patch:
             patch.setattr(cloud.deliveries, step, dying(getattr(cloud.deliveries, step), after=after))
             with pytest.raises(Dies):
@@ -451,6 +473,17 @@ class TestCrashes:
         assert not cloud.deliveries.record(zombie, None, state="delivered")
         assert cloud.delivery(job).state == "pending"
 
+    def test_zombie_that_answers_after_a_redelivery_has_begun_does_not_end_it(self, cloud: Cloud, start: Any) -> None:
+        receiver = start(says(OK))
+        job = cloud.ended(url_of(receiver))
+        zombie = cloud.deliveries.claim(cloud.deliveries.announce(job, b"{}", now=cloud.now), owner="z", now=cloud.now)
+        assert zombie is not None
+        cloud.now += ATTEMPT_MS + 1
+        again = cloud.deliveries.redeliver(cloud.delivery(job), now=cloud.now)
+        assert again is not None
+        assert not cloud.deliveries.record(zombie, None, state="failed")
+        assert cloud.deliverer.handle(again.message) == "delivered"
+
     def test_claim_whose_answer_was_lost_is_the_same_claim(self, cloud: Cloud) -> None:
         job = cloud.ended(unheard())
         delivery = cloud.deliveries.announce(job, b"{}", now=cloud.now)
@@ -478,8 +511,8 @@ class TestCrashes:
             patch.setattr(cloud.deliverer.vault, "open", busy)
             with pytest.raises(Transient):
                 cloud.deliverer.handle(WebhookMessage(job=job.id, run=1, status="succeeded"))
-        assert cloud.delivery(job).made == 0
         assert cloud.pass_time(FIRST_LOOK_MS) == ["delivered"]
+        assert cloud.delivery(job).made == 1
 
 
 class TestWhoeverEndsIt:
