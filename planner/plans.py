@@ -26,7 +26,7 @@ class Line:
     p50: float
     p95: float
     p99: float
-    waited_for_warm_up: float  # jobs that were hidden until the worker would be ready
+    waited_for_warm_up: float  # jobs that were left to the environment that was warming up
     pings: float
     wasted_warm_hours: float
     model_downloads: float

@@ -8,11 +8,12 @@ from heapq import heappush
 
 from planner.outcome import Usage
 from planner.pool import Pool
-from planner.strategies import OnToken
+from planner.strategies import Strategy
 
 HOLD_SECONDS = 3.0
-WARM_SECONDS, PING_AGE_SECONDS, DELAY_LIMIT = 300.0, 60.0, 30
-TYPICAL_READY_SECONDS = 10.0  # what is told until a round has measured its own
+WARM_SECONDS, PING_AGE_SECONDS = 300.0, 60.0
+LEFT_LIMIT = 100
+PACE_SECONDS = 60.0  # where a warm job ran so recently, the next is not left to anyone
 
 
 class Rounds:
@@ -20,7 +21,7 @@ class Rounds:
 
     def __init__(
         self,
-        on_token: OnToken | None,
+        strategy: Strategy,
         pool: Pool,
         events: list[tuple[float, int]],
         usage: Usage,
@@ -28,12 +29,15 @@ class Rounds:
         ping_seconds: float,
         has_room: Callable[[], bool],
     ) -> None:
-        self.pings: dict[int, float | None] = {}  # busy with a ping: when its round began if it was cold
-        self._on_token, self._pool, self._events, self._usage = on_token, pool, events, usage
+        self.pings: set[int] = set()  # busy with a ping
+        self.left: dict[int, None] = {}  # jobs, in order, to the environment that gets ready next
+        self.ran_at = -math.inf  # a job, in an environment that was warm
+        self._on_token, self._pool, self._events, self._usage = strategy.on_token, pool, events, usage
+        # Others can take a job that is sent while the worker warms, where there are such.
+        others = strategy.provisioned or strategy.fleet
+        self._leaves = not others and (strategy.on_token is None or strategy.on_token.closes_race)
         self._ping_seconds, self._has_room = ping_seconds, has_room
         self._began_at = self._ready_at = -math.inf
-        self._ready_seconds = TYPICAL_READY_SECONDS
-        self._races_until = -math.inf  # until then a job may come before the worker is ready
 
     def token(self, at: float) -> None:
         """Begin a round if tokens do, and the last one is older than the cooldown."""
@@ -43,8 +47,6 @@ class Rounds:
     def begin(self, at: float, count: int) -> None:
         """Each ping reaches an environment of its own, because those that are warm hold meanwhile."""
         self._began_at = at
-        if self._on_token and self._on_token.closes_race:
-            self._races_until = at + PING_AGE_SECONDS
         self._usage.rounds += 1
         reached = [self._reach(at) for _ in range(count)]
         inits = [init for _, init, load in filter(None, reached) if init + load]
@@ -53,7 +55,6 @@ class Rounds:
             is_cold = init + load > 0
             warm_seconds = 0.0 if is_cold else hold + self._pool.call()
             self._usage.ping_seconds += self._ping_seconds + hold * (not is_cold)
-            self.pings[environment] = at if is_cold else None
             heappush(self._events, (at + init + load + warm_seconds + self._ping_seconds, environment))
 
     def _reach(self, at: float) -> tuple[int, float, float] | None:
@@ -64,20 +65,22 @@ class Rounds:
         self._usage.pings += 1
         provisioned = self._pool.provisioned
         reached = (provisioned.pop(), 0.0, 0.0) if provisioned else self._pool.take(at)
-        self.pings[reached[0]] = None
+        self.pings.add(reached[0])
         return reached
 
-    def answered(self, at: float, environment: int) -> None:
-        """An environment is done with its ping."""
-        began_at = self.pings.pop(environment)
+    def answered(self, at: float, environment: int) -> list[int]:
+        """An environment is done with its ping; the jobs that were left to it."""
+        self.pings.remove(environment)
         self._ready_at = at
-        if began_at is not None:
-            self._ready_seconds = at - began_at
+        left = list(self.left)
+        self.left.clear()
+        return left
 
-    def hides_until(self, at: float) -> float:
-        """Until when a job that is sent at `at` is hidden: until the worker should be ready, or not at all (`at`)."""
-        if at > self._races_until or self._ready_at >= at - WARM_SECONDS:
-            return at
+    def leave(self, at: float, job: int) -> bool:
+        """Leave a job that is sent at `at` to the environment that is warming up, if there should be one."""
+        is_warming = self._began_at >= at - PING_AGE_SECONDS and self._ready_at < at - WARM_SECONDS
+        if not (self._leaves and is_warming) or self.ran_at > at - PACE_SECONDS or len(self.left) >= LEFT_LIMIT:
+            return False
         self._usage.delayed += 1
-        left = max(math.ceil(self._began_at + self._ready_seconds - at), 1)
-        return at + min(left, DELAY_LIMIT)
+        self.left[job] = None
+        return True

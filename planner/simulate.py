@@ -2,7 +2,7 @@
 
 Time is in seconds since the traffic began. An environment is a number: provisioned ones count from `PROVISIONED`,
 a fleet's slots from `FLEET`. What an environment is busy with ends at a time in the heap of events; a heap
-entry of a negative number is a job that a delayed message hides until then, or the mapping's next step up.
+entry of a negative number is a job that the janitor looks at then, or the mapping's next step up.
 
 What is modelled:
 
@@ -11,7 +11,8 @@ What is modelled:
 - The pings of a round spread: a warm environment holds until the cold ones have registered, 3 s at most (`rounds`).
 - The mapping runs 5 batches at a time, and 5 more for each second that messages wait, up to its maximum. Messages that
   waited are taken up to ten at a time.
-- While a round warms the worker and nothing is warm, `submit` hides the message until the round should be ready.
+- While a round warms the worker and nothing is warm, a job is left to the environment that gets ready first. When none
+  does, because the account had no room for the pings, the janitor queues it.
 - Provisioned environments come first, then on-demand ones. A fleet scales on its backlog once a minute (`machines`).
 """
 
@@ -37,6 +38,7 @@ from planner.windows import open_spans
 
 STEP_CONCURRENCY, STEP_SECONDS = 5, 1.0  # of the mapping: 300 more a minute
 BATCH = 10
+JANITOR_SECONDS = 90.0  # until it looks at a job that nobody has taken: the next tick after a minute
 
 _STEP = -(1 << 60)  # the mapping's next step up, among the events
 
@@ -73,7 +75,7 @@ class _Simulation:
         self._pool = Pool(strategy, chance, self._usage)
         self._machines = Machines(strategy.fleet, self._events, self._usage)
         self._rounds = Rounds(
-            strategy.on_token, self._pool, self._events, self._usage,
+            strategy, self._pool, self._events, self._usage,
             ping_seconds=ping_seconds, has_room=self._has_room,
         )  # fmt: skip
         # The same objects, nearer: they are looked at for every job.
@@ -108,7 +110,7 @@ class _Simulation:
         return self._outcome()
 
     def _advance(self, until: float) -> None:
-        """Everything that ends or becomes visible up to a time."""
+        """Everything that ends or is looked at up to a time."""
         events = self._events
         while events and events[0][0] <= until:
             at, what = heappop(events)
@@ -116,7 +118,8 @@ class _Simulation:
                 self._release(at, what)
             elif what == _STEP:
                 self._step(at)
-            else:
+            elif -1 - what in self._rounds.left:
+                del self._rounds.left[-1 - what]
                 self._arrive(at, -1 - what)
 
     def _finish(self) -> None:
@@ -131,10 +134,9 @@ class _Simulation:
     # From outside
 
     def _submit(self, at: float, job: int) -> None:
-        """Queue a job; while the worker is being warmed, hidden until it should be ready."""
-        visible = self._rounds.hides_until(at)
-        if visible > at:
-            heappush(self._events, (visible, -1 - job))
+        """Queue a job; while the worker is being warmed, leave it to that."""
+        if self._rounds.leave(at, job):
+            heappush(self._events, (at + JANITOR_SECONDS, -1 - job))
         else:
             self._arrive(at, job)
 
@@ -153,7 +155,7 @@ class _Simulation:
     # Jobs
 
     def _arrive(self, at: float, job: int) -> None:
-        """A message becomes visible: it starts at once, or waits behind those that wait."""
+        """A message is there: it starts at once, or waits behind those that wait."""
         if self._backlog or not self._start(at, (job,)):
             self._backlog.append(job)
             self._step_later(at)
@@ -186,6 +188,7 @@ class _Simulation:
             self._cold.extend(batch)
             self._serve(at + init + load, environment, batch)
         else:
+            self._rounds.ran_at = at
             self._serve(at + self._pool.call() if self._each_call else at, environment, batch)
         return True
 
@@ -200,7 +203,11 @@ class _Simulation:
     def _release(self, at: float, environment: int) -> None:
         """What an environment was busy with is done."""
         if environment in self._pings:
-            self._rounds.answered(at, environment)
+            if left := self._rounds.answered(at, environment):
+                self._pings.add(environment)  # it stays in the ping's invoke
+                self._rounds.ran_at = at
+                self._serve(at, environment, left)
+                return
         elif environment < FLEET:
             self._in_flight -= 1
             if self._limit > self._first and self._in_flight <= self._first and not self._backlog:

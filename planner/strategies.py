@@ -25,7 +25,7 @@ class OnToken(_Switch):
 
     environments: int = Field(default=1, ge=1)
     cooldown_seconds: float = Field(default=120, ge=0, allow_inf_nan=False)
-    closes_race: bool = True  # by DelaySeconds
+    closes_race: bool = True  # a job that is sent meanwhile is left to the environment that is warming up
 
 
 class Schedule(_Switch):

@@ -141,9 +141,10 @@ class Rounds:
         self._write(ping.key, write)
 
     def wait(self, latest: Round, message: Message) -> bool:
-        """Leave `message` to the environment that gets ready next; False when one has since `latest` was read.
+        """Leave `message` to the environment that gets ready next.
 
-        False, too, when too many wait already.
+        Returns:
+            False when one has become ready since `latest` was read, or too many messages wait already.
 
         Raises:
             Transient: when nobody knows.

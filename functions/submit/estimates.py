@@ -14,8 +14,6 @@ from shared.pace import Pace
 from shared.warmup import Round
 
 READ_AGAIN_MS = 2_000  # notes are that fresh at least
-DELAY_LIMIT_SECONDS = 30
-LATE_SECONDS = 10  # a warm-up that takes this much longer than was promised is not waited for
 RETRY_AFTER_LIMIT_SECONDS = 60
 
 StatusReason = Literal["queued", "warming", "retrying"]
@@ -76,25 +74,26 @@ class Estimates:
         latest = self._read().round
         return (latest or Round(id="")).warmth(self.now())
 
-    def delay_seconds(self, message: Message) -> int:
-        """How long a new message should be held back, because it was left to the environment that is warming up.
+    def leave(self, message: Message) -> bool:
+        """Leave a new job to the environment that is warming up; False when its message is to be sent.
 
-        That one is busy loading: a message sent at once would begin a second cold environment beside it. It does what
-        waits as soon as it is ready; the message is for the case that it does not get so far. Where jobs ran within the
-        last minute there are environments that can take it. Where none did a round may have begun a moment ago: what
-        was read before is not good enough.
+        That environment is busy loading: a message would begin a second cold one beside it. It does what was left to it
+        as soon as it is ready; when it dies before, the janitor finds the job waiting as if its message had been lost.
+        Where jobs ran within the last minute there are environments that can take it. Where none did a round may have
+        begun a moment ago: what was read before is not good enough.
         """
         noted, now = self._read(), self.now()
         is_running = any(pace.is_fresh(now) for pace in noted.paces.values())
         if not self.waits_for_warming or is_running or self.warmth().state == "warm":
-            return 0
+            return False
         noted.round = self._latest_round()
-        if self.warmth().state == "warming" and not self._wait(message, noted.round):
-            noted.round = self._latest_round()  # one may have got ready in between
-        warmth = self.warmth()
-        if warmth.state != "warming":
-            return 0
-        return min(math.ceil((warmth.ready_in_seconds or 0) + LATE_SECONDS), DELAY_LIMIT_SECONDS)
+        if noted.round is None or self.warmth().state != "warming":
+            return False
+        try:
+            return self.rounds.wait(noted.round, message)
+        except Transient as error:
+            logger.warning("A job cannot wait for the warm-up", job=message.job, reason=str(error))
+            return False
 
     def of(self, job: Job, progress: Progress) -> Estimate:
         """The estimate for an open job."""
@@ -127,13 +126,6 @@ class Estimates:
             pace = self._read().paces[job.first_lane]
             left = pace.run_ms - elapsed if pace.is_fresh(now) else None
         return Estimate(None, None if left is None else max(1, math.ceil(left / 1000)))
-
-    def _wait(self, message: Message, latest: Round | None) -> bool:
-        try:
-            return latest is not None and self.rounds.wait(latest, message)
-        except Transient as error:
-            logger.warning("A job cannot wait for the warm-up", job=message.job, reason=str(error))
-            return False
 
     def _latest_round(self) -> Round | None:
         try:

@@ -145,7 +145,7 @@ def _service() -> JobService:
         objects=_blobs(),
         model=Model(name=settings.model_name, version=settings.model_version),
         admit_job=_admit_job,
-        delay_seconds=_estimates().delay_seconds,
+        leave=_estimates().leave,
         webhooks=_webhooks(),
     )
 

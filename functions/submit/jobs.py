@@ -72,8 +72,8 @@ class Jobs(Protocol):
 class Lane(Protocol):
     """Where messages go."""
 
-    def send(self, message: Message, *, client_id: str, delay_seconds: int = 0) -> None:
-        """Queue a message, to be received after `delay_seconds`."""
+    def send(self, message: Message, *, client_id: str) -> None:
+        """Queue a message."""
 
 
 class Objects(Protocol):
@@ -111,7 +111,7 @@ class JobService:
     objects: Objects
     model: Model
     admit_job: AdmitJob
-    delay_seconds: Callable[[Message], int]
+    leave: Callable[[Message], bool]  # to the environment that is warming up
     webhooks: Webhooks
     now: Callable[[], int] = now_ms
     sleep: Callable[[float], None] = time.sleep
@@ -178,7 +178,8 @@ class JobService:
         lane = self.solo if job.lane == "solo" else self.lane
         message = Message(job=job.id, run=job.run)
         try:
-            lane.send(message, client_id=job.client_id, delay_seconds=self.delay_seconds(message))
+            if not self.leave(message):
+                lane.send(message, client_id=job.client_id)
         except Transient as error:
             # The job is stored, so it is accepted: the janitor queues what no message was sent for.
             logger.warning("Job stored but not queued", job=job.id, reason=str(error))

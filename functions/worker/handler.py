@@ -83,7 +83,7 @@ def _load() -> tuple[Pipeline, int]:
 
 
 def _work(messages: Sequence[Message]) -> None:
-    """Do what `messages` ask for, which were not received: what cannot be done now comes again with those that are."""
+    """Do what `messages` ask for, which no lane has brought: what cannot be done now is left to the janitor."""
     for start in range(0, len(messages), BATCH_LIMIT):
         batch = messages[start : start + BATCH_LIMIT]
         _worker().run([Received(str(number), message, _leave) for number, message in enumerate(batch)])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from functions.submit.estimates import LATE_SECONDS, Estimates
+from functions.submit.estimates import Estimates
 from shared.errors import Transient
 from shared.models import Message, Warmth, WarmUp
 from shared.pace import Pace, Paces
@@ -179,32 +179,31 @@ JOB = Message(job="j1", run=1)
 
 def test_job_sent_while_the_worker_warms_is_left_to_it(rounds: Rounds, pings: ListedPings) -> None:
     begin(rounds, pings, NOW)
-    delay = estimates(rounds, NOW + 2_000).delay_seconds(JOB)
-    assert delay == 8 + LATE_SECONDS  # of the ten that are typical
+    assert estimates(rounds, NOW + 2_000).leave(JOB)
     assert answer(rounds, pings.sent[0], "e1", NOW + 4_000) == [JOB]
     assert answer(rounds, pings.sent[0], "e2", NOW + 4_100) == [], "what one does is not another's"
 
 
 @pytest.mark.parametrize("state", ["cold", "warm"])
-def test_job_sent_to_a_worker_that_does_not_warm_waits_for_nothing(
+def test_job_sent_to_a_worker_that_does_not_warm_is_left_to_nobody(
     rounds: Rounds, pings: ListedPings, state: str
 ) -> None:
     if state == "warm":
         begin(rounds, pings, NOW)
         answer(rounds, pings.sent[0], "e1", NOW + 4_000)
-    assert estimates(rounds, NOW + 5_000).delay_seconds(JOB) == 0
+    assert not estimates(rounds, NOW + 5_000).leave(JOB)
     assert rounds.latest("7").waiting == []
 
 
-def test_job_does_not_wait_where_others_take_it(rounds: Rounds, pings: ListedPings) -> None:
+def test_job_is_left_to_nobody_where_others_take_it(rounds: Rounds, pings: ListedPings) -> None:
     """Machines that poll do, and environments that ran a job a moment ago."""
     begin(rounds, pings, NOW)
-    assert estimates(rounds, NOW, waits_for_warming=False).delay_seconds(JOB) == 0
+    assert not estimates(rounds, NOW, waits_for_warming=False).leave(JOB)
     Paces("jobs").note("jobs", Pace(at=NOW - 1_000))
-    assert estimates(rounds, NOW).delay_seconds(JOB) == 0
+    assert not estimates(rounds, NOW).leave(JOB)
 
 
-def test_environment_that_gets_ready_meanwhile_is_not_waited_for(
+def test_environment_that_gets_ready_meanwhile_is_left_nothing(
     rounds: Rounds, pings: ListedPings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has taken what waited, and would never see the job."""
@@ -216,18 +215,18 @@ def test_environment_that_gets_ready_meanwhile_is_not_waited_for(
         return wait(self, *arguments)
 
     monkeypatch.setattr(Rounds, "wait", late)
-    assert estimates(rounds, NOW + 4_001).delay_seconds(JOB) == 0
+    assert not estimates(rounds, NOW + 4_001).leave(JOB)
     assert rounds.latest("7").waiting == []
 
 
 def test_one_environment_is_left_so_much_and_no_more(rounds: Rounds, pings: ListedPings) -> None:
     begin(rounds, pings, NOW)
-    for number in range(WAITING_LIMIT + 1):
-        assert estimates(rounds, NOW).delay_seconds(Message(job=f"j{number}", run=1)) > 0
+    left = [estimates(rounds, NOW).leave(Message(job=f"j{number}", run=1)) for number in range(WAITING_LIMIT + 1)]
+    assert left == [True] * WAITING_LIMIT + [False]
     assert len(answer(rounds, pings.sent[0], "e1", NOW + 4_000)) == WAITING_LIMIT
 
 
-def test_job_is_sent_late_where_it_cannot_be_left_to_anyone(
+def test_job_is_sent_where_it_is_not_known_to_be_left(
     rounds: Rounds, pings: ListedPings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def busy(*_: Any) -> bool:
@@ -235,11 +234,11 @@ def test_job_is_sent_late_where_it_cannot_be_left_to_anyone(
 
     begin(rounds, pings, NOW)
     monkeypatch.setattr(Rounds, "wait", busy)
-    assert estimates(rounds, NOW).delay_seconds(JOB) == 10 + LATE_SECONDS
+    assert not estimates(rounds, NOW).leave(JOB)
 
 
 def test_bigger_round_keeps_what_waits(rounds: Rounds, pings: ListedPings) -> None:
     begin(rounds, pings, NOW)
-    estimates(rounds, NOW).delay_seconds(JOB)
+    assert estimates(rounds, NOW).leave(JOB)
     begin(rounds, pings, NOW + 1, environments=4)
     assert answer(rounds, pings.sent[1], "e1", NOW + 4_000) == [JOB]
