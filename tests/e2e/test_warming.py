@@ -127,8 +127,8 @@ def test_round_reaches_as_many_environments_as_it_has_pings(warmth: Warmth) -> N
     until = time.monotonic() + 60
     while time.monotonic() < until:
         arrived, ready = warmth.round()
-        if len(ready) == 3:
+        if len(arrived & ready) == 3:
             break
         time.sleep(0.2)
     assert len(arrived) == 3
-    assert ready == arrived
+    assert arrived <= ready  # an earlier round's may be, too

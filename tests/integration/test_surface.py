@@ -269,19 +269,19 @@ class TestStates:
         store.release(claimed)
         assert call("GET", f"/jobs/{job}").body["status_reason"] == "retrying"
 
-    def test_message_waits_for_the_environment_that_is_warming(self, call: Any) -> None:
-        """Sent at once, it would begin a second cold one; that the worker was cold a moment ago says nothing."""
+    def test_job_is_left_to_the_environment_that_is_warming(self, call: Any) -> None:
+        """A message would begin a second cold one; that the worker was cold a moment ago says nothing."""
         call("GET", "/health")
         rounds = Rounds("jobs")
         rounds.begin(rounds.latest("1"), environments=1, now=now_ms())
         answer = call("POST", "/analyze", {"text": "a"})
         assert answer.body["status_reason"] == "warming"
         assert 8 <= answer.body["eta_seconds"] <= 10
-        names = ["ApproximateNumberOfMessagesDelayed"]
+        assert [message.job for message in rounds.latest("1").waiting] == [answer.body["id"]]
         sqs, url = call.api.services.sqs, call.api.services.jobs_queue_url
-        assert sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"][names[0]] == "1"
+        assert "Messages" not in sqs.receive_message(QueueUrl=url)
 
-    def test_message_does_not_wait_where_jobs_are_running(self, call: Any) -> None:
+    def test_message_is_sent_where_jobs_are_running(self, call: Any) -> None:
         """A round is under way, but there are environments besides the one that it warms."""
         rounds = Rounds("jobs")
         rounds.begin(rounds.latest("1"), environments=1, now=now_ms())
