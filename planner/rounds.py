@@ -15,8 +15,11 @@ WARM_SECONDS, PING_AGE_SECONDS, DELAY_LIMIT = 300.0, 60.0, 30
 TYPICAL_READY_SECONDS = 10.0  # what is told until a round has measured its own
 
 
+HasRoom = Callable[[], bool]  # whether the account takes another invoke
+
+
 class Rounds:
-    """The latest round, and the pings that are under way. `has_room` says whether the account takes another invoke."""
+    """The latest round, and the pings that are under way."""
 
     def __init__(
         self,
@@ -26,27 +29,26 @@ class Rounds:
         usage: Usage,
         *,
         ping_seconds: float,
-        has_room: Callable[[], bool],
     ) -> None:
         self.pings: dict[int, float | None] = {}  # busy with a ping: when its round began if it was cold
         self._on_token, self._pool, self._events, self._usage = on_token, pool, events, usage
-        self._ping_seconds, self._has_room = ping_seconds, has_room
+        self._ping_seconds = ping_seconds
         self._began_at = self._ready_at = -math.inf
         self._ready_seconds = TYPICAL_READY_SECONDS
         self._races_until = -math.inf  # until then a job may come before the worker is ready
 
-    def token(self, at: float) -> None:
+    def token(self, at: float, has_room: HasRoom) -> None:
         """Begin a round if tokens do, and the last one is older than the cooldown."""
         if self._on_token and at - self._began_at >= self._on_token.cooldown_seconds:
-            self.begin(at, self._on_token.environments)
+            self.begin(at, self._on_token.environments, has_room)
 
-    def begin(self, at: float, count: int) -> None:
+    def begin(self, at: float, count: int, has_room: HasRoom) -> None:
         """Each ping reaches an environment of its own, because those that are warm hold meanwhile."""
         self._began_at = at
         if self._on_token and self._on_token.closes_race:
             self._races_until = at + PING_AGE_SECONDS
         self._usage.rounds += 1
-        reached = [self._reach(at) for _ in range(count)]
+        reached = [self._reach(at, has_room) for _ in range(count)]
         inits = [init for _, init, load in filter(None, reached) if init + load]
         hold = min(max(inits, default=0.0), HOLD_SECONDS) if count > 1 else 0.0
         for environment, init, load in filter(None, reached):
@@ -56,9 +58,9 @@ class Rounds:
             self.pings[environment] = at if is_cold else None
             heappush(self._events, (at + init + load + warm_seconds + self._ping_seconds, environment))
 
-    def _reach(self, at: float) -> tuple[int, float, float] | None:
+    def _reach(self, at: float, has_room: HasRoom) -> tuple[int, float, float] | None:
         """An environment for a ping: a provisioned one, an idle one, a new one; None when the account is full."""
-        if not self._has_room():
+        if not has_room():
             self._usage.pings_dropped += 1
             return None
         self._usage.pings += 1
