@@ -25,7 +25,7 @@ TOKEN_READS = 2
 # A round's item is written when it begins, and by each ping on arrival and when ready; each write costs its whole size.
 ROUND_BYTES, ENVIRONMENT_BYTES, WRITE_BYTES = 110, 90, 1024
 PING_WRITES = 2
-POLL_SECONDS = 2  # a fleet's slot asks for messages as often, when there are none
+POLLS_A_SECOND = 1  # of a fleet's slot: it asks both lanes every two seconds, when there is nothing to do
 
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PerArchitecture = dict[Literal["x86_64", "arm64"], Price]
@@ -113,7 +113,7 @@ def _fleet(usage: Usage, strategy: Strategy, prices: Prices) -> float:
     kind = strategy.fleet.instance_type
     if kind not in prices.instance_hour:
         raise PlannerError("fleet.instance_type", f"the prices have no {kind!r}")
-    polls = usage.instance_seconds * strategy.fleet.slots / POLL_SECONDS
+    polls = usage.instance_seconds * strategy.fleet.slots * POLLS_A_SECOND
     return usage.instance_seconds / 3600 * prices.instance_hour[kind] + polls * prices.sqs_request
 
 

@@ -135,10 +135,10 @@ def test_provisioned_concurrency_is_paid_for_as_the_price_list_says():
 
 
 def test_a_fleet_is_paid_for_by_the_hour_and_by_its_polls():
-    """One instance of two slots for an hour, each asking every two seconds."""
+    """One instance of two slots for an hour, each asking every second."""
     outcome = run([0], fleet=Fleet())
     parts = costs(outcome.usage, Strategy(name="x", fleet=Fleet()), measured=MEASURED, prices=Prices.read())
-    assert parts["fleet"] == pytest.approx(0.0725 + 3600 * 0.0000004)
+    assert parts["fleet"] == pytest.approx(0.0725 + 2 * 3600 * 0.0000004)
 
 
 @pytest.mark.parametrize(("environments", "units"), [(10, 1), (11, 2)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from functions.worker.poll import PAUSE_SECONDS, Poller
+from functions.worker.poll import PAUSE_SECONDS, WAIT_SECONDS, Poller
 from shared.errors import Transient
 from shared.queues import Letter
 
@@ -17,9 +17,11 @@ class ListedQueue:
         self.deleted: list[str] = []
         self.shown: list[tuple[str, int]] = []
         self.is_away = False
+        self.waits: list[int] = []
         self.on_receive: Any = lambda: None
 
     def receive(self, *, limit: int, wait_seconds: int) -> list[Letter]:
+        self.waits.append(wait_seconds)
         self.on_receive()
         if self.is_away:
             raise Transient("SQS is away")
@@ -72,6 +74,22 @@ def test_batches_are_as_big_as_lambdas_and_are_deleted() -> None:
         sizes[source].append(len(event["Records"]))
     assert sizes == {"x-solo": [1, 1], "x-jobs": [10, 2]}
     assert (len(solo.deleted), len(jobs.deleted)) == (2, 12)
+
+
+def test_between_batches_nothing_is_waited_for() -> None:
+    """Neither at the other lane, which is empty, nor at their own."""
+    for solo, jobs in ((ListedQueue(*"abc"), ListedQueue()), (ListedQueue(), ListedQueue(*"0123456789ABC"))):
+        Bench(solo, jobs).poller.run()
+        assert not any(solo.waits + jobs.waits)
+
+
+def test_without_work_the_last_lane_is_waited_at() -> None:
+    """So that a small job is taken at once; the others are looked at in between."""
+    solo, jobs = ListedQueue(), ListedQueue()
+    bench = Bench(solo, jobs)
+    jobs.on_receive = lambda: bench.poller.stop() if len(jobs.waits) == 3 else None
+    bench.poller.run()
+    assert (solo.waits, jobs.waits) == ([0, 0, 0], [0, WAIT_SECONDS, WAIT_SECONDS])
 
 
 def test_what_must_come_again_is_not_deleted() -> None:
