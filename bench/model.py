@@ -109,6 +109,7 @@ def big_model() -> Path:
     nlp = spacy.load(model_path())
     data = np.random.default_rng(7).standard_normal(VECTORS, dtype="float32")
     nlp.vocab.vectors = Vectors(data=data, keys=[f"word{number}" for number in range(VECTORS[0])])
+    FOLDER.mkdir(parents=True, exist_ok=True)
     nlp.to_disk(FOLDER / "big.part")
     (FOLDER / "big.part").rename(path)
     return path

@@ -21,7 +21,11 @@ RANGE_BYTES = 8 * 1024 * 1024  # what the worker fetches of the model with one r
 API_GB_SECONDS = 0.003
 JOB_API_CALLS, JOB_QUEUE_REQUESTS, JOB_WRITES, JOB_READS, JOB_LOG_GB = 2, 1.2, 8, 1, 1.5e-6
 TOKEN_READS = 2
-ROUND_WRITES = 2
+
+# A round's item is written when it begins, and by each ping on arrival and when ready; each write costs its whole size.
+ROUND_BYTES, ENVIRONMENT_BYTES, WRITE_BYTES = 110, 90, 1024
+PING_WRITES = 2
+POLLS_A_SECOND = 1  # of a fleet's slot: it asks both lanes every two seconds, when there is nothing to do
 
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PerArchitecture = dict[Literal["x86_64", "arm64"], Price]
@@ -83,7 +87,9 @@ def costs(usage: Usage, strategy: Strategy, *, measured: Measurements, prices: P
 
 def _rounds(usage: Usage, prices: Prices) -> float:
     begun = usage.scheduled_rounds * (prices.schedule + prices.lambda_request)
-    writes = (usage.rounds * ROUND_WRITES + usage.pings) * prices.dynamodb_write
+    environments = usage.pings / max(usage.rounds, 1)
+    units = math.ceil((ROUND_BYTES + environments * ENVIRONMENT_BYTES) / WRITE_BYTES)
+    writes = (usage.rounds + usage.pings * PING_WRITES) * units * prices.dynamodb_write
     return usage.pings * prices.lambda_request + begun + writes
 
 
@@ -107,7 +113,8 @@ def _fleet(usage: Usage, strategy: Strategy, prices: Prices) -> float:
     kind = strategy.fleet.instance_type
     if kind not in prices.instance_hour:
         raise PlannerError("fleet.instance_type", f"the prices have no {kind!r}")
-    return usage.instance_seconds / 3600 * prices.instance_hour[kind]
+    polls = usage.instance_seconds * strategy.fleet.slots * POLLS_A_SECOND
+    return usage.instance_seconds / 3600 * prices.instance_hour[kind] + polls * prices.sqs_request
 
 
 def _per_job(measured: Measurements, prices: Prices) -> float:

@@ -16,8 +16,11 @@ LEFT_LIMIT = 100
 PACE_SECONDS = 60.0  # where a warm job ran so recently, the next is not left to anyone
 
 
+HasRoom = Callable[[], bool]  # whether the account takes another invoke
+
+
 class Rounds:
-    """The latest round, and the pings that are under way. `has_room` says whether the account takes another invoke."""
+    """The latest round, and the pings that are under way."""
 
     def __init__(
         self,
@@ -27,7 +30,6 @@ class Rounds:
         usage: Usage,
         *,
         ping_seconds: float,
-        has_room: Callable[[], bool],
     ) -> None:
         self.pings: set[int] = set()  # busy with a ping
         self.left: dict[int, None] = {}  # jobs, in order, to the environment that gets ready next
@@ -36,19 +38,19 @@ class Rounds:
         # Others can take a job that is sent while the worker warms, where there are such.
         others = strategy.provisioned or strategy.fleet
         self._leaves = not others and (strategy.on_token is None or strategy.on_token.closes_race)
-        self._ping_seconds, self._has_room = ping_seconds, has_room
+        self._ping_seconds = ping_seconds
         self._began_at = self._ready_at = -math.inf
 
-    def token(self, at: float) -> None:
+    def token(self, at: float, has_room: HasRoom) -> None:
         """Begin a round if tokens do, and the last one is older than the cooldown."""
         if self._on_token and at - self._began_at >= self._on_token.cooldown_seconds:
-            self.begin(at, self._on_token.environments)
+            self.begin(at, self._on_token.environments, has_room)
 
-    def begin(self, at: float, count: int) -> None:
+    def begin(self, at: float, count: int, has_room: HasRoom) -> None:
         """Each ping reaches an environment of its own, because those that are warm hold meanwhile."""
         self._began_at = at
         self._usage.rounds += 1
-        reached = [self._reach(at) for _ in range(count)]
+        reached = [self._reach(at, has_room) for _ in range(count)]
         inits = [init for _, init, load in filter(None, reached) if init + load]
         hold = min(max(inits, default=0.0), HOLD_SECONDS) if count > 1 else 0.0
         for environment, init, load in filter(None, reached):
@@ -57,9 +59,9 @@ class Rounds:
             self._usage.ping_seconds += self._ping_seconds + hold * (not is_cold)
             heappush(self._events, (at + init + load + warm_seconds + self._ping_seconds, environment))
 
-    def _reach(self, at: float) -> tuple[int, float, float] | None:
+    def _reach(self, at: float, has_room: HasRoom) -> tuple[int, float, float] | None:
         """An environment for a ping: a provisioned one, an idle one, a new one; None when the account is full."""
-        if not self._has_room():
+        if not has_room():
             self._usage.pings_dropped += 1
             return None
         self._usage.pings += 1

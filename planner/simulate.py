@@ -74,10 +74,7 @@ class _Simulation:
         self._backlog: deque[int] = deque()
         self._pool = Pool(strategy, chance, self._usage)
         self._machines = Machines(strategy.fleet, self._events, self._usage)
-        self._rounds = Rounds(
-            strategy, self._pool, self._events, self._usage,
-            ping_seconds=ping_seconds, has_room=self._has_room,
-        )  # fmt: skip
+        self._rounds = Rounds(strategy, self._pool, self._events, self._usage, ping_seconds=ping_seconds)
         # The same objects, nearer: they are looked at for every job.
         self._provisioned, self._slots, self._pings = self._pool.provisioned, self._machines.slots, self._rounds.pings
 
@@ -91,7 +88,7 @@ class _Simulation:
     def run(self) -> Outcome:
         """Every event, in the order of time."""
         handlers = {
-            TOKEN: self._rounds.token,
+            TOKEN: self._token,
             ROUND: self._scheduled_round,
             OPEN: self._open,
             CLOSE: lambda _: self._pool.close(),
@@ -140,10 +137,13 @@ class _Simulation:
         else:
             self._arrive(at, job)
 
+    def _token(self, at: float) -> None:
+        self._rounds.token(at, self._has_room)
+
     def _scheduled_round(self, at: float) -> None:
         if self._strategy.schedule:
             self._usage.scheduled_rounds += 1
-            self._rounds.begin(at, self._strategy.schedule.environments)
+            self._rounds.begin(at, self._strategy.schedule.environments, self._has_room)
 
     def _open(self, at: float) -> None:
         self._pool.open()

@@ -4,6 +4,9 @@ locals {
   fleet      = var.warming.fleet == null ? {} : { main = var.warming.fleet }
   fleet_name = "${local.prefix}-fleet"
 
+  fleet_instance_type = try(coalesce(var.warming.fleet.instance_type, { arm64 = "c7g.large", x86_64 = "c7i.large" }[var.architecture]), "")
+  fleet_is_arm64      = can(regex("^(a1|[a-z]+[0-9]+g[a-z-]*)\\.", local.fleet_instance_type)) # Graviton: c7g, c7gn, im4gn
+
   # What the function finds at /opt/python and /var/task, from the same objects.
   fleet_code = { layer = "layer-worker", function = "worker" }
 }
@@ -52,7 +55,7 @@ resource "aws_launch_template" "fleet" {
 
   name                   = local.fleet_name
   update_default_version = true
-  instance_type          = coalesce(each.value.instance_type, { arm64 = "c7g.large", x86_64 = "c7i.large" }[var.architecture])
+  instance_type          = local.fleet_instance_type
   image_id               = "resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-${var.architecture}"
   vpc_security_group_ids = each.value.security_group_ids
 
@@ -68,10 +71,11 @@ resource "aws_launch_template" "fleet" {
   block_device_mappings {
     device_name = "/dev/xvda"
 
+    # The system, the model once, and room for a merge on each of several cores.
     ebs {
       encrypted   = true
       volume_type = "gp3"
-      volume_size = 8 + ceil(local.worker_storage_mb / 1024)
+      volume_size = 16 + ceil(local.worker_storage_mb / 1024)
     }
   }
 
@@ -82,6 +86,13 @@ resource "aws_launch_template" "fleet" {
     code     = { for folder, name in local.fleet_code : folder => aws_s3_object.artifact[name].key }
     settings = merge(local.powertools, local.worker_settings, { OMP_NUM_THREADS = "1", POWERTOOLS_SERVICE_NAME = "worker" })
   }))
+
+  lifecycle {
+    precondition {
+      condition     = local.fleet_is_arm64 == (var.architecture == "arm64")
+      error_message = "${local.fleet_instance_type} cannot run what was built for ${var.architecture}: choose another instance_type, or package for the other architecture."
+    }
+  }
 }
 
 resource "aws_autoscaling_group" "fleet" {
@@ -105,6 +116,9 @@ resource "aws_autoscaling_group" "fleet" {
   instance_refresh {
     strategy = "Rolling"
   }
+
+  # A machine installs as soon as it runs: it must find the rights to.
+  depends_on = [aws_iam_role_policy.fleet]
 
   tag {
     key                 = "Name"

@@ -160,7 +160,7 @@ run "fleet" {
     condition = alltrue([
       for text in [
         "functions.worker.poll", aws_s3_object.artifact["worker"].key, aws_s3_object.artifact["layer-worker"].key,
-        "JOBS_TABLE=${aws_dynamodb_table.jobs.name}", "TimeoutStopSec=60",
+        "JOBS_TABLE=${aws_dynamodb_table.jobs.name}", "TimeoutStopSec=60", "TMPDIR=/var/lib/samovar",
       ] : strcontains(base64decode(aws_launch_template.fleet["main"].user_data), text)
     ])
     error_message = "A machine must install the worker's artifacts, with the worker's settings, and run the poller."
@@ -173,4 +173,14 @@ run "fleet" {
     ])
     error_message = "Machines may do what the worker may, and nothing more."
   }
+}
+
+run "fleet_of_the_other_architecture" {
+  command = plan
+
+  variables {
+    warming = { fleet = { max = 4, instance_type = "c7g.large", subnet_ids = ["subnet-1"], security_group_ids = ["sg-1"] } }
+  }
+
+  expect_failures = [aws_launch_template.fleet]
 }

@@ -134,6 +134,24 @@ def test_provisioned_concurrency_is_paid_for_as_the_price_list_says():
     assert parts["provisioned"] == pytest.approx(gb * (2 * 3600 * 0.0000041667 + 1 * 0.0000097222))
 
 
+def test_a_fleet_is_paid_for_by_the_hour_and_by_its_polls():
+    """One instance of two slots for an hour, each asking every second."""
+    outcome = run([0], fleet=Fleet())
+    parts = costs(outcome.usage, Strategy(name="x", fleet=Fleet()), measured=MEASURED, prices=Prices.read())
+    assert parts["fleet"] == pytest.approx(0.0725 + 2 * 3600 * 0.0000004)
+
+
+@pytest.mark.parametrize(("environments", "units"), [(10, 1), (11, 2)])
+def test_a_rounds_writes_cost_the_size_of_its_item(environments, units):
+    """One round in an hour: its beginning, and two writes of each ping; with eleven the item has over 1 KB."""
+    chosen = Strategy(name="x", schedule=Schedule(environments=environments, every_seconds=3600))
+    outcome = run([3599], schedule=chosen.schedule)
+    parts = costs(outcome.usage, chosen, measured=MEASURED, prices=Prices.read())
+    writes = (1 + 2 * environments) * units * 0.000000625
+    assert parts["pings"] == pytest.approx(outcome.usage.ping_seconds * 1769 / 1024 * 0.0000166667 + writes
+                                           + (environments + 1) * 0.0000002 + 0.000001)  # fmt: skip
+
+
 def lines(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, dict]:
     assert planner.main([*arguments, "--json"]) == 0
     return {line["strategy"]: line for line in json.loads(capsys.readouterr().out)}
