@@ -16,8 +16,9 @@ from pydantic_core import to_json
 
 from bench.report import Figure, report
 from functions.worker import pipeline
-from functions.worker.jobs import Received, Worker
+from functions.worker.jobs import Worker
 from functions.worker.pipeline import Pipeline
+from functions.worker.work import Received
 from shared.log import logger
 from shared.models import Feature, Job, Message, Model
 from tests.fakes import MemoryJobs, MemoryLane, MemoryPaces

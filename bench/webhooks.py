@@ -27,7 +27,6 @@ from local.steps import Steps
 
 FOLDER = emulator.ROOT / ".samovar" / "bench-webhooks"
 JOBS = 1_000
-IDLE_JOBS = 200
 # More environments than cores only wait for each other.
 VARIABLES = {"worker_concurrency": {"jobs": 2, "solo": 2}, "webhook_concurrency": 4}
 PATIENCE_SECONDS = 600
@@ -134,17 +133,19 @@ def _figures(
 ) -> Iterator[Figure]:
     _arrived(client, receiver, 5)  # warm
     if "idle" in parts:
-        yield from _idle(client, other, receiver)
+        yield from _idle(client, other, receiver, jobs)
     if "burst" in parts:
         yield from _burst(client, other, receiver, jobs)
     if "hanging" in parts:
         yield from _hanging(stack, client, other, receiver, jobs)
 
 
-def _idle(client: httpx.Client, other: httpx.Client, receiver: Receiver) -> Iterator[Figure]:
-    idle = statistics.median(_arrived(client, receiver, IDLE_JOBS))
-    yield Figure("end of a job to its arrival, idle, median", idle, "ms", most=1_000)
-    beside = statistics.median(_arrived(client, receiver, IDLE_JOBS, beside=(other, DEAD)))
+def _idle(client: httpx.Client, other: httpx.Client, receiver: Receiver, jobs: int) -> Iterator[Figure]:
+    arrived = _arrived(client, receiver, jobs)
+    idle = statistics.median(arrived)
+    yield Figure(f"{jobs:,} jobs, one after the other: delivered", len(arrived) / jobs * 100, "%", least=100)
+    yield Figure("… from a job's end to its arrival, median", idle, "ms", most=1_000)
+    beside = statistics.median(_arrived(client, receiver, jobs // 2, beside=(other, DEAD)))
     yield Figure("… while another client's receiver is dead", beside, "ms", most=1_000)
     yield Figure("beside a dead receiver / without", beside / idle, "x", most=1.5)
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import ValidationError
 
-from functions.worker.jobs import BATCH_LIMIT, Received, Worker
+from functions.worker.jobs import BATCH_LIMIT, Worker
 from functions.worker.model import Artifact, ModelCache
 from functions.worker.warming import Warming
+from functions.worker.work import Received
 from shared.blobs import Blobs
 from shared.log import logger
 from shared.models import Message, WarmUp

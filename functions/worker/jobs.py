@@ -12,18 +12,17 @@ from __future__ import annotations
 import random
 import secrets
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from io import BytesIO
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
 from pydantic_core import from_json, to_json
 
 from functions.worker.inputs import Input, read_input
 from functions.worker.leases import BEAT_SECONDS, Leases
 from functions.worker.shards import SHARD_CHARACTERS, Merger, Piece, pieces, shards
+from functions.worker.work import Received, Work, groups, run, shown, works_of
 from shared import announcements
 from shared.clock import now_ms
 from shared.errors import AttemptsExhausted, JobError, ModelError, ModelFailed, ResultTooBig, Transient
@@ -33,7 +32,7 @@ from shared.pace import Pace
 from shared.store import ATTEMPTS_LIMIT, MERGE_ATTEMPTS_LIMIT
 
 if TYPE_CHECKING:
-    from functions.worker.pipeline import Analysis, Pipeline, Task
+    from functions.worker.pipeline import Pipeline
 
 BATCH_LIMIT = 10  # messages of one invoke
 BACKOFF_FIRST_SECONDS = 5
@@ -71,41 +70,6 @@ class Lane(Protocol):
 
     def send_all(self, messages: Sequence[Message], *, client_id: str) -> None:
         """Queue them."""
-
-
-class Postpone(Protocol):
-    """Hides a message."""
-
-    def __call__(self, *, seconds: int) -> None:
-        """For `seconds` from now."""
-
-
-@dataclass(frozen=True)
-class Received:
-    """A message of the batch; `postpone` hides it for so many seconds before it is delivered again."""
-
-    item_id: str
-    message: Message
-    postpone: Postpone
-
-
-@dataclass
-class Work:
-    """Pieces that the model is to be run over, for a job or for one of its shards, and what came of them."""
-
-    received: Received
-    job: Job
-    pieces: list[Piece]
-    ids: Sequence[str | None]  # of the job's documents
-    shard: int | None = None
-    outcomes: list[Analysis | Exception] = field(default_factory=list)
-    run_ms: float = 0
-    load_ms: int = 0
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the model has been over every piece."""
-        return len(self.outcomes) == len(self.pieces)
 
 
 def backoff_seconds(attempt: int, *, jitter: float) -> int:
@@ -276,11 +240,11 @@ class Worker:
             return {work.received.item_id for work in works if self.give_back(work.received, work.job, error)}
         leases.advance()
         ending = []
-        for group in _groups(works):
+        for group in groups(works):
             group = [(work, piece) for work, piece in group if not leases.is_lost(work.job)]
-            _run(pipeline, group)
+            run(pipeline, group)
             leases.advance()
-            for work in _works_of(group):
+            for work in works_of(group):
                 work.load_ms = load_ms
                 if work.is_complete:
                     # Stored while the model runs over the next group.
@@ -301,12 +265,12 @@ class Worker:
         out = BytesIO()
         merger = Merger(out, work.ids)
         for piece, outcome in zip(work.pieces, work.outcomes, strict=True):
-            merger.add(piece, _shown(outcome))
+            merger.add(piece, shown(outcome))
         merger.finish()
         if merger.failed == len(work.ids) == 1:
-            raise ModelFailed(_shown(work.outcomes[0])["error"]["detail"])
+            raise ModelFailed(shown(work.outcomes[0])["error"]["detail"])
         now = now_ms()
-        metrics = _metrics(work.job, now, run_ms=work.run_ms, words=_words(work), load_ms=work.load_ms)
+        metrics = _metrics(work.job, now, run_ms=work.run_ms, words=work.words, load_ms=work.load_ms)
         leases.let_go(work.job)
         self._ended(work.job, stored=self._jobs.succeed(work.job, out.getvalue(), metrics=metrics, now=now))
 
@@ -317,10 +281,10 @@ class Worker:
 
     def _finish_shard(self, work: Work, shard: int, leases: Leases) -> None:
         done = [
-            {"document": piece.document, "offset": piece.offset, "outcome": _shown(outcome)}
+            {"document": piece.document, "offset": piece.offset, "outcome": shown(outcome)}
             for piece, outcome in zip(work.pieces, work.outcomes, strict=True)
         ]
-        outcome = to_json({"words": _words(work), "run_ms": round(work.run_ms), "pieces": done})
+        outcome = to_json({"words": work.words, "run_ms": round(work.run_ms), "pieces": done})
         split = self._jobs.shard_done(work.job, shard, outcome)
         if split is None:
             logger.info("Nothing to do", job=work.job.id, shard=shard)
@@ -403,47 +367,6 @@ def _postpone(received: Received, *, attempt: int) -> None:
         received.postpone(seconds=backoff_seconds(attempt, jitter=random.random()))  # noqa: S311 (spreads load)
     except Transient:
         logger.exception("The message stays hidden for the whole visibility time-out", item=received.item_id)
-
-
-def _groups(works: Iterable[Work]) -> Iterator[list[tuple[Work, Piece]]]:
-    """The pieces of all works in order, as many at a time as one may be long: that bounds the memory."""
-    group: list[tuple[Work, Piece]] = []
-    characters = 0
-    for work in works:
-        for piece in work.pieces:
-            if group and characters + len(piece.text) > SHARD_CHARACTERS:
-                yield group
-                group, characters = [], 0
-            group.append((work, piece))
-            characters += len(piece.text)
-    yield group
-
-
-def _works_of(group: Sequence[tuple[Work, Piece]]) -> Iterable[Work]:
-    return {id(work): work for work, _ in group}.values()
-
-
-def _run(pipeline: Pipeline, group: Sequence[tuple[Work, Piece]]) -> None:
-    began = time.perf_counter()
-    tasks: list[Task] = [(piece.text, work.job.features) for work, piece in group]
-    for (work, _), outcome in zip(group, pipeline.run(tasks), strict=True):
-        work.outcomes.append(outcome)
-    took_ms = (time.perf_counter() - began) * 1000
-    for work in _works_of(group):
-        work.run_ms += took_ms
-
-
-def _shown(outcome: Analysis | Exception) -> dict[str, Any]:
-    """What a result shows of a piece."""
-    if not isinstance(outcome, Exception):
-        return outcome.document
-    logger.error("The model failed on a document", exc_info=outcome)
-    detail = f"The model raised {type(outcome).__name__}"
-    return {"error": {"code": ModelFailed.code, "title": ModelFailed.title, "detail": detail}}
-
-
-def _words(work: Work) -> int:
-    return sum(outcome.words for outcome in work.outcomes if not isinstance(outcome, Exception))
 
 
 def _metrics(job: Job, now: int, *, run_ms: float = 0, words: int = 0, load_ms: int = 0) -> Metrics:

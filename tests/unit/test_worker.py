@@ -14,10 +14,11 @@ import pytest
 
 from functions.worker import jobs as jobs_module
 from functions.worker import pipeline
-from functions.worker.jobs import Received, Worker, backoff_seconds
+from functions.worker.jobs import Worker, backoff_seconds
 from functions.worker.leases import Leases
 from functions.worker.pipeline import Pipeline
 from functions.worker.shards import slices as slices_of
+from functions.worker.work import Received
 from shared.clock import now_ms
 from shared.errors import ModelError, Transient
 from shared.models import Job, Message, Model, Webhook, WebhookMessage, new_job_id
