@@ -28,6 +28,10 @@ from shared.vault import Vault
 
 SCOPE = "jobs:read jobs:write"
 SCOPES = frozenset(SCOPE.split())
+_NOT_DEPLOYED = (
+    "Nothing is deployed from this checkout: run `make deploy`, or take the local cloud"
+    " (`make client LOCAL=1`, `samovar admin … --local`)."
+)
 
 
 def register(dynamodb: Any, table: str, *, name: str, scope: str) -> tuple[str, str]:
@@ -61,10 +65,7 @@ def create(dynamodb: Any, kms: Any, outputs: Mapping[str, Any], *, name: str, sc
     Raises:
         Problem: when the name or the scope is none, or AWS does not take the client.
     """
-    if not name.strip():
-        raise Problem("A client needs a name: make client NAME=…")
-    if not scope.split() or not SCOPES.issuperset(scope.split()):
-        raise Problem(f"The scope may hold {' and '.join(sorted(SCOPES))}.")
+    check(name, scope)
     table, key = outputs["clients_table"], outputs["webhook_secrets_key_arn"]
     try:
         client_id, secret = register(dynamodb, table, name=name, scope=" ".join(scope.split()))
@@ -74,7 +75,16 @@ def create(dynamodb: Any, kms: Any, outputs: Mapping[str, Any], *, name: str, sc
     return {"client_id": client_id, "client_secret": secret, "webhook_secret": webhook_secret}
 
 
+def check(name: str, scope: str) -> None:
+    """Raises Problem when a client cannot have such a name or scope."""
+    if not name.strip():
+        raise Problem("A client needs a name: make client NAME=…")
+    if not scope.split() or not SCOPES.issuperset(scope.split()):
+        raise Problem(f"The scope may hold {' and '.join(sorted(SCOPES))}.")
+
+
 def _create(*, name: str, scope: str, folder: Path | None) -> None:
+    check(name, scope)  # before anything is asked of Terraform or AWS
     for what, value in create(*services(folder), name=name, scope=scope).items():
         print(f"{what:<16}{value}")
     print("The secrets are shown this once; kept are a hash, and what only webhooks can open.", file=sys.stderr)
@@ -92,8 +102,10 @@ def services(folder: Path | None) -> tuple[Any, Any, dict[str, Any]]:
 
 def deployed() -> dict[str, Any]:
     """The outputs of the deployment whose state `terraform/` is initialised for."""
+    if not (ROOT / "terraform" / ".terraform").is_dir():
+        raise Problem(_NOT_DEPLOYED)
     answer = subprocess.run(
-        [require_terraform(), "-chdir=terraform", "output", "-json"],
+        [require_terraform(), "-chdir=terraform", "output", "-json", "-no-color"],
         cwd=ROOT,
         env=environment({}),
         capture_output=True,
@@ -104,7 +116,7 @@ def deployed() -> dict[str, Any]:
         raise Problem(f"Terraform cannot read the deployment's outputs:\n{answer.stderr.strip()}")
     outputs = {name: output["value"] for name, output in json.loads(answer.stdout).items()}
     if not outputs:
-        raise Problem("Nothing is deployed yet: run `make deploy`, or use LOCAL=1 for the local cloud.")
+        raise Problem(_NOT_DEPLOYED)
     return outputs
 
 

@@ -205,7 +205,6 @@ class _Simulation:
         if environment in self._pings:
             if left := self._rounds.answered(at, environment):
                 self._pings.add(environment)  # it stays in the ping's invoke
-                self._rounds.ran_at = at
                 self._serve(at, environment, left)
                 return
         elif environment < FLEET:

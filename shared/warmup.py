@@ -26,7 +26,7 @@ PING_AGE_MS = 60_000  # Lambda drops a ping that could not be placed for this lo
 _THREADS = 16
 OVERDUE_SECONDS = 0.5  # what is said when it should be ready by now
 TYPICAL_READY_MS = 10_000  # until a round has measured its own
-WAITING_LIMIT = 100  # messages that wait for an environment
+WAITING_LIMIT = 10  # messages that wait for an environment: it does them in one go, as it does a batch
 
 
 class Environment(Record):
@@ -149,6 +149,8 @@ class Rounds:
         Raises:
             Transient: when nobody knows.
         """
+        if len(latest.waiting) >= WAITING_LIMIT:
+            return False  # without a write, which would cost the whole item
         write = aws.expression(
             {
                 "messages": [message.model_dump(exclude_defaults=True)],

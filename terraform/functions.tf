@@ -96,7 +96,7 @@ locals {
     {
       Sid      = "Lanes"
       Effect   = "Allow"
-      Action   = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"]
+      Action   = concat(local.delete_messages, ["sqs:ReceiveMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"])
       Resource = local.lane_arns
     },
     {
@@ -133,8 +133,9 @@ locals {
     Resource = [aws_sqs_queue.webhooks.arn]
   }
 
-  # AWS authorizes a batch as SendMessage; the local cloud asks for the name of the call.
-  send_messages = ["sqs:SendMessage", "sqs:SendMessageBatch"]
+  # AWS authorizes a batch as its one call; the local cloud asks for the name of the call.
+  send_messages   = ["sqs:SendMessage", "sqs:SendMessageBatch"]
+  delete_messages = ["sqs:DeleteMessage", "sqs:DeleteMessageBatch"]
 }
 
 resource "aws_lambda_layer_version" "main" {
@@ -391,7 +392,7 @@ module "janitor" {
     {
       Sid      = "DrainDeadLetters"
       Effect   = "Allow"
-      Action   = ["sqs:ReceiveMessage", "sqs:DeleteMessage"]
+      Action   = concat(local.delete_messages, ["sqs:ReceiveMessage"])
       Resource = concat([for queue in aws_sqs_queue.dead_letter : queue.arn], [aws_sqs_queue.webhooks_dead_letter.arn])
     },
     local.announce,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from functools import cache
 from typing import Annotated, Any
 
@@ -338,7 +339,8 @@ def _on_content_type(error: RequestUnsupportedContentType) -> Response[str]:  # 
 
 @app.exception_handler(RequestValidationError)
 def _on_invalid(error: RequestValidationError) -> Response[str]:
-    found = error.errors()
+    errors = error.errors()
+    found = [one for one in errors if not _is_echo(one, errors)]
     detail = f"{len(found)} part{'s' if len(found) > 1 else ''} of the request cannot be accepted"
     return http.problem(InvalidRequest(detail, errors=[_located(one) for one in found[:ERRORS_SHOWN]]))
 
@@ -354,10 +356,26 @@ def _on_not_found(error: Exception) -> Response[str]:  # noqa: ARG001 (the resol
     return http.problem(MethodNotAllowed(f"Allowed here: {listed}", headers={"allow": listed}))
 
 
+def _is_echo(error: dict[str, Any], errors: Sequence[dict[str, Any]]) -> bool:
+    """Whether it only says that a list is too short, without the item that has an error of its own."""
+    place = error["loc"]
+    return error["type"] == "too_short" and any(
+        len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in errors
+    )
+
+
+def _plain(error: dict[str, Any]) -> str:
+    """What is wrong, in words of JSON instead of Python's."""
+    if error["type"] in {"model_type", "model_attributes_type", "dict_type"}:
+        return "Input should be an object"
+    detail = str(error["msg"]).removeprefix("Value error, ")
+    return detail.replace("Tuple", "List", 1).replace(" after validation", "", 1)
+
+
 def _located(error: dict[str, Any]) -> dict[str, str]:
     """One validation error: where (a JSON pointer into the body, RFC 6901, or a parameter's name) and why."""
     place, *path = error["loc"]
-    detail = str(error["msg"]).removeprefix("Value error, ")
+    detail = _plain(error)
     if place != "body":
         return {"parameter": ".".join(map(str, path)), "detail": detail}
     steps = (str(step).replace("~", "~0").replace("/", "~1")[:POINTER_STEP_SHOWN] for step in path)

@@ -178,7 +178,8 @@ class JobService:
         lane = self.solo if job.lane == "solo" else self.lane
         message = Message(job=job.id, run=job.run)
         try:
-            if not self.leave(message):
+            # A big one is only split: its shards need environments of their own, the sooner the better.
+            if job.lane == "solo" or not self.leave(message):
                 lane.send(message, client_id=job.client_id)
         except Transient as error:
             # The job is stored, so it is accepted: the janitor queues what no message was sent for.
@@ -269,7 +270,7 @@ class JobService:
         if job.is_unannounced or not job.is_terminal:
             self.webhooks.announce(job, job.status if job.is_terminal else "canceled")
         if job.deleted_at is not None:
-            raise Gone("The job was deleted")
+            raise Gone("Its client did that; nothing of it is kept")
 
     def get(self, client_id: str, job_id: str, *, wait_seconds: float = 0) -> Job:
         """The client's job, as soon as it is terminal but after at most `wait_seconds`.
@@ -285,7 +286,7 @@ class JobService:
             now = self.now()
             job = self._own(client_id, job_id)
             if job.deleted_at is not None:
-                raise Gone("The job was deleted")
+                raise Gone("Its client did that; nothing of it is kept")
             if job.is_terminal or now >= until:
                 return job
             self.sleep(min(pause, (until - now) / 1000))

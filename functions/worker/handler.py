@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import ValidationError
 
-from functions.worker.jobs import BATCH_LIMIT, Worker
+from functions.worker.jobs import Worker
 from functions.worker.model import Artifact, ModelCache
 from functions.worker.warming import Warming
 from functions.worker.work import Received
@@ -84,14 +84,15 @@ def _load() -> tuple[Pipeline, int]:
 
 
 def _work(messages: Sequence[Message]) -> None:
-    """Do what `messages` ask for, which no lane has brought: what cannot be done now is left to the janitor."""
-    for start in range(0, len(messages), BATCH_LIMIT):
-        batch = messages[start : start + BATCH_LIMIT]
-        _worker().run([Received(str(number), message, _leave) for number, message in enumerate(batch)])
+    """Do what `messages` ask for, a batch at most, which no lane has brought."""
+    batch = [Received(str(number), one, partial(_again, one)) for number, one in enumerate(messages)]
+    _worker().run(batch, is_typical=False)
 
 
-def _leave(*, seconds: int) -> None:
-    """There is nothing to hide."""
+def _again(message: Message, *, seconds: int) -> None:
+    """There is nothing to hide: it is queued, to be alone in its second attempt."""
+    lane = _lanes()[_settings().solo_queue_url.rpartition("/")[2]]
+    lane.send(message, client_id=message.job, delay_seconds=seconds)  # whose it is the message does not say
 
 
 def prepare() -> int:

@@ -103,8 +103,10 @@ class Worker:
         # The last big job's input: an environment that runs several of its shards reads it once.
         self._recent: tuple[tuple[str, int], Input, list[list[Piece]]] | None = None
 
-    def run(self, batch: Sequence[Received]) -> list[str]:
+    def run(self, batch: Sequence[Received], *, is_typical: bool = True) -> list[str]:
         """Do what each message asks for; what may be acknowledged is.
+
+        The lane's pace is noted from it unless what it waited for says nothing of others.
 
         Returns:
             The item ids that must be delivered again.
@@ -115,7 +117,8 @@ class Worker:
             again = {received.item_id for received, work in zip(batch, taken, strict=True) if work is _AGAIN}
             works = [work for work in taken if isinstance(work, Work)]
             again |= self._analyze(works, leases)
-        self._note_pace(works)
+        if is_typical:
+            self._note_pace(works)
         return [received.item_id for received in batch if received.item_id in again]
 
     # Taking

@@ -130,6 +130,12 @@ def test_an_interrupted_submit_says_how_to_find_the_job(logged_in: FakeApi, caps
     assert "--idempotency-key k1" in capsys.readouterr().err
 
 
+def test_reader_that_has_gone_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
+    """As of `samovar jobs | head -1`: click ends the program then."""
+    assert exits.explained(SystemExit(1)) == 1
+    assert capsys.readouterr().err == ""
+
+
 def test_errors_are_a_line_and_a_status(logged_in: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
     client = logged_in.client()
     client.authenticate()

@@ -81,7 +81,9 @@ class TestSubmit:
     def test_invalid_request_says_where(self, call: Any, body: Any, pointer: str) -> None:
         answer = call("POST", "/analyze", body)
         assert (answer.status, answer.body["code"]) == (422, "invalid_request")
-        assert pointer in [error["pointer"] for error in answer.body["errors"]]
+        (error,) = answer.body["errors"]
+        assert error["pointer"] == pointer
+        assert not {"Tuple", "dictionary", "validation"} & set(error["detail"].split()), "words of Python, not of JSON"
         assert stored(call) == 0
 
     @pytest.mark.parametrize(

@@ -281,6 +281,15 @@ class TestStates:
         sqs, url = call.api.services.sqs, call.api.services.jobs_queue_url
         assert "Messages" not in sqs.receive_message(QueueUrl=url)
 
+    def test_big_job_is_left_to_nobody(self, call: Any) -> None:
+        """It is only split; its shards need environments of their own."""
+        rounds = Rounds("jobs")
+        rounds.begin(rounds.latest("1"), environments=1, now=now_ms())
+        call("POST", "/analyze", {"text": "word " * 20_000})
+        assert rounds.latest("1").waiting == []
+        sqs, url = call.api.services.sqs, call.api.services.solo_queue_url
+        assert len(sqs.receive_message(QueueUrl=url)["Messages"]) == 1
+
     def test_message_is_sent_where_jobs_are_running(self, call: Any) -> None:
         """A round is under way, but there are environments besides the one that it warms."""
         rounds = Rounds("jobs")

@@ -11,6 +11,7 @@ import pytest
 
 from functions.worker import handler
 from functions.worker.warming import Warming
+from functions.worker.work import Received
 from shared.errors import ModelError, Transient
 from shared.models import Message, WarmUp
 from shared.warmup import Environment, Round
@@ -97,6 +98,24 @@ def test_what_has_waited_is_done_as_soon_as_the_environment_is_ready() -> None:
     warming(rounds, load_ms=1_000).answer(PING, "e1")
     assert rounds.done == [(message, NOW + 1_000) for message in WAITING]
     assert rounds.now >= NOW + 3_000
+
+
+def test_what_was_left_and_cannot_be_done_now_is_queued_to_be_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No message of it will come again by itself."""
+    sent = []
+
+    def run(batch: Sequence[Received], *, is_typical: bool) -> list[str]:
+        batch[1].postpone(seconds=5)
+        return [batch[1].item_id]
+
+    def send(message: Message, *, client_id: str, delay_seconds: int) -> None:
+        sent.append((message, delay_seconds))
+
+    monkeypatch.setattr(handler, "_worker", lambda: SimpleNamespace(run=run))
+    monkeypatch.setattr(handler, "_settings", lambda: SimpleNamespace(solo_queue_url="https://sqs/solo"))
+    monkeypatch.setattr(handler, "_lanes", lambda: {"solo": SimpleNamespace(send=send)})
+    handler._work(WAITING)
+    assert sent == [(WAITING[1], 5)]
 
 
 def test_first_ping_of_an_environment_that_was_prepared_says_how_long_it_took() -> None:

@@ -38,6 +38,8 @@ def explained(error: BaseException) -> int:
     """Say what went wrong; returns the exit status."""
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
+    if isinstance(error, SystemExit):  # click's own, when nobody reads what is written any more
+        return error.code if isinstance(error.code, int) else FAILED
     if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
