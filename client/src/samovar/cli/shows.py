@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from samovar.jobs import Job
 from samovar.models import Delivery, Document, Result
 
 _COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "red")
+_WHOLE = {"id", "client_id", "webhook_id"}  # columns to copy from
+_PIPED_WIDTH = 1_000
 _STATUS_STYLES = {"succeeded": "green", "failed": "red", "expired": "red", "canceled": "yellow", "running": "cyan"}
 
 
@@ -146,17 +149,17 @@ def deliveries(found: Sequence[Delivery]) -> None:
 
 def clients(found: Sequence[dict[str, Any]]) -> None:
     """A line each."""
-    columns = ("client_id", "name", "scope", "status", "created_at")
-    table = _table(*columns)
+    table = _table("client_id", "name", "scope", "status", "created")
     for one in found:
-        table.add_row(*(str(one[column]) for column in columns))
+        created = _time(datetime.fromtimestamp(one["created_at"], timezone.utc))
+        table.add_row(one["client_id"], one["name"], one["scope"], one["status"], created)
     _print(table)
 
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column in _WHOLE)
     return table
 
 
@@ -171,4 +174,6 @@ def _time(instant: Any) -> str:
 def _print(shown: Any) -> None:
     """Without markup, since a text may hold brackets; as wide as it is where nobody looks."""
     console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = _PIPED_WIDTH
     console.print(shown, soft_wrap=isinstance(shown, Text) or not console.is_terminal)
