@@ -1,6 +1,6 @@
 """The planner against the local cloud: ten minutes of bursts and tokens, replayed, and the cold starts of both.
 
-The emulator gives up idle environments after `LIFETIME_SECONDS`, looking every 30 s, so that ten minutes hold many cold
+The emulator gives up idle environments after `LIFETIME_SECONDS`, looking every 30 s, so that ten minutes hold some cold
 starts. The simulation gets what was sent when, how long each job ran and how long the cold ones took to start; what is
 compared is how many jobs it lets meet a cold worker, the mean over several seeds.
 """
@@ -65,13 +65,20 @@ def main() -> int:
 
 
 def _trace(chance: random.Random, seconds: float) -> Iterator[tuple[float, str]]:
-    """A job every few seconds, from time to time a burst of up to four, and tokens."""
+    """Spells of bursts of up to four jobs, longer ones of single jobs between them, and tokens.
+
+    What a burst begins lives as long as its spell, and is given up before the next: whenever the emulator looks.
+    """
     events = []
     at = 0.0
     while at < seconds:
-        size = chance.choice([1, 1, 1, 2, 3, 4])
-        events += [(at + number * 0.25, "submit") for number in range(size)]
-        at += chance.uniform(5, 15)
+        for _ in range(3):
+            events += [(at + number * 0.1, "submit") for number in range(chance.choice([2, 3, 4]))]
+            at += chance.uniform(8, 12)
+        next_spell = at + LIFETIME_SECONDS + REAPER_SECONDS + 5
+        while at < next_spell:
+            events.append((at, "submit"))
+            at += chance.uniform(8, 14)
     at = 0.0
     while at < seconds:
         events.append((at, "token"))
