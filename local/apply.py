@@ -15,7 +15,7 @@ from typing import Any
 from python_terraform import IsFlagged, Terraform
 
 from local import emulator, terraform
-from local.errors import Problem
+from local.errors import AlreadyThere, Problem
 
 Report = Callable[[str], None]
 
@@ -98,14 +98,16 @@ def apply(folder: Path, working: Path, *, url: str, variables: Mapping[str, Any]
     """Apply to the emulator at `url` and return the outputs.
 
     Raises:
-        Problem: with Terraform's own words, when it fails.
+        AlreadyThere, Problem: with Terraform's own words, when it fails.
     """
     # A file, so that later commands in this directory find the same values.
     (working / "local.auto.tfvars.json").write_text(json.dumps(variables, indent=2), encoding="utf-8")
     commands = of(folder, working, url=url, report=report)
     status, output, errors = commands.apply(skip_plan=True, var=None, parallelism=_PARALLELISM)
     if status:
-        raise Problem(f"Terraform failed:\n{_error_lines(errors or output)}\nAll of it: {_log_file(folder, 'apply')}")
+        words = _error_lines(errors or output)
+        kind = AlreadyThere if "already exists" in words else Problem
+        raise kind(f"Terraform failed:\n{words}\nAll of it: {_log_file(folder, 'apply')}")
     return outputs(commands)
 
 

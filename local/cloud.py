@@ -22,7 +22,7 @@ from typing import Any
 
 from local import apply, clients, emulator, system
 from local.emulator import ROOT, Emulator
-from local.errors import Problem
+from local.errors import AlreadyThere, Problem
 from local.package import Manifest, build
 from local.stack import FILE, Stack, aws_client
 from local.steps import Steps, run
@@ -53,7 +53,12 @@ def up(
     with _alone(folder, steps):
         before = _usable(folder, steps)
         if before is None:
-            return _start(folder, steps=steps, port=port, variables=variables or {})
+            start = partial(_start, folder, steps=steps, port=port, variables=variables or {})
+            try:
+                return start()
+            except AlreadyThere:
+                steps.note("Terraform met what it had made itself: once more, from nothing")
+                return start()
         return _update(folder, before, steps=steps, variables=variables or {})
 
 

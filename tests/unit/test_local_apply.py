@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from local import apply
-from local.errors import Problem
+from local import apply, cloud
+from local.errors import AlreadyThere, Problem
+from local.steps import Steps
 
 FAILING = """\
 #!/bin/sh
@@ -41,6 +43,23 @@ def test_a_failure_shows_terraforms_own_words_and_where_all_of_it_is(tmp_path: P
     assert "Error: creating queue\n  with aws_sqs_queue.jobs," in str(caught.value)
     assert str(tmp_path / "terraform-apply.log") in str(caught.value)
     assert said[-1] == "1 of 2 resources"
+
+
+def test_cloud_whose_resources_are_there_already_is_begun_anew_once(tmp_path: Path, monkeypatch):
+    """The emulator closed a connection before it answered, and the provider repeated what had been done."""
+    commands = _terraform(tmp_path, FAILING.replace("Error: creating queue", "Error: Alias already exists: live"))
+    monkeypatch.setattr(apply, "of", lambda *_, **__: commands)
+    starts = []
+
+    def start(*_: object, **__: object) -> None:
+        starts.append(1)
+        apply.apply(tmp_path, tmp_path, url="", variables={}, report=lambda _: None)
+
+    monkeypatch.setattr(cloud, "_start", start)
+    monkeypatch.setattr(cloud, "_usable", lambda *_: None)
+    with Steps(Console(quiet=True)) as steps, pytest.raises(AlreadyThere):
+        cloud.up(tmp_path / "cloud", steps=steps)
+    assert len(starts) == 2
 
 
 def test_terraform_sees_the_emulator_and_not_the_users_aws(tmp_path: Path, monkeypatch):
