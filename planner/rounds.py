@@ -12,7 +12,7 @@ from planner.strategies import Strategy
 
 HOLD_SECONDS = 3.0
 WARM_SECONDS, PING_AGE_SECONDS = 300.0, 60.0
-LEFT_LIMIT = 10
+LEFT_LIMIT = 10  # jobs: a batch
 PACE_SECONDS = 60.0  # where a warm job ran so recently, the next is not left to anyone
 
 
