@@ -130,6 +130,22 @@ def test_an_interrupted_submit_says_how_to_find_the_job(logged_in: FakeApi, caps
     assert "--idempotency-key k1" in capsys.readouterr().err
 
 
+def test_interrupt_before_the_progress_bar_is_shown_says_how_to_watch_the_job(
+    logged_in: FakeApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job has been submitted by then, and nothing else would name it."""
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rich.progress.Progress.__init__", interrupt)
+    job = logged_in.client().analyze("Ada")
+    with pytest.raises(exits.Stop) as caught:
+        analysis.follow(job, timeout=10)
+    assert caught.value.status == 130
+    assert f"samovar watch {job.id}" in capsys.readouterr().err
+
+
 def test_reader_that_has_gone_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
     """As of `samovar jobs | head -1`: click ends the program then."""
     assert exits.explained(SystemExit(1)) == 1

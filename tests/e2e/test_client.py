@@ -15,6 +15,7 @@ import samovar
 
 from local.emulator import ROOT
 from local.stack import Stack
+from tests.e2e.backstage import Backstage
 from tests.e2e.conftest import FOLDER
 
 SAMOVAR = ROOT / ".venv" / "bin" / "samovar"
@@ -128,20 +129,25 @@ def test_a_terminal_shows_progress_and_then_entities(environment: dict[str, str]
     assert terminal.exitstatus == 0
 
 
-def test_ctrl_c_leaves_a_job_to_watch(environment: dict[str, str], tmp_path: Path) -> None:
-    """The job goes on, and the command that was printed follows it to its end."""
+def test_ctrl_c_leaves_a_job_to_watch(environment: dict[str, str], backstage: Backstage, tmp_path: Path) -> None:
+    """The job goes on, and the printed command follows it to its end.
+
+    No worker receives the job's shards until the command has ended, so the job cannot end before Ctrl-C.
+    """
     file = tmp_path / "big.txt"
     file.write_text(BIG, encoding="utf-8")
-    terminal = pexpect.spawn(
-        str(SAMOVAR), ["analyze", str(file)], env=environment, timeout=60, encoding="utf-8", dimensions=(30, 120)
-    )
-    terminal.expect("(queued|running)")
-    terminal.sendintr()
-    terminal.expect(r"samovar watch ([0-9a-f-]{36})")
-    job_id = terminal.match[1]
-    terminal.expect(pexpect.EOF)
-    terminal.close()
-    assert terminal.exitstatus == 130
+    with backstage.paused("solo"):
+        terminal = pexpect.spawn(
+            str(SAMOVAR), ["analyze", str(file)], env=environment, timeout=60, encoding="utf-8", dimensions=(30, 120)
+        )
+        terminal.expect("(queued|running)")  # of the progress bar: the command follows the job
+        terminal.sendintr()
+        terminal.expect(r"samovar watch ([0-9a-f-]{36})")
+        job_id = terminal.match[1]
+        terminal.expect(pexpect.EOF)
+        terminal.close()
+        assert terminal.exitstatus == 130
+        assert not backstage.kept(job_id).is_terminal
     watched = run(environment, "watch", job_id)
     assert watched.returncode == 0, watched.stderr
     assert "succeeded" in watched.stdout

@@ -118,6 +118,15 @@ def _submit(client: Client, documents: list[dict[str, str]], options: dict[str, 
 
 def follow(job: Job, *, timeout: float) -> None:
     """Wait for the job's end, with a progress bar if somebody looks; Ctrl-C leaves it alone, and says how to go on."""
+    try:
+        _show_progress(job, timeout=timeout)
+    except KeyboardInterrupt:
+        say(f"\nThe job goes on: samovar watch {job.id}")
+        raise Stop(INTERRUPTED) from None
+
+
+def _show_progress(job: Job, *, timeout: float) -> None:
+    """Wait for the job's end, with a progress bar if standard error is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -130,18 +139,14 @@ def follow(job: Job, *, timeout: float) -> None:
         transient=True,
         disable=not sys.stderr.isatty(),
     )
-    try:
-        with bar:
-            task = bar.add_task(_described(job), total=None)
-            job.wait(
-                timeout,
-                on_progress=lambda seen: bar.update(
-                    task, description=_described(seen), completed=seen.progress.done, total=seen.progress.total
-                ),
-            )
-    except KeyboardInterrupt:
-        say(f"\nThe job goes on: samovar watch {job.id}")
-        raise Stop(INTERRUPTED) from None
+    with bar:
+        task = bar.add_task(_described(job), total=None)
+        job.wait(
+            timeout,
+            on_progress=lambda seen: bar.update(
+                task, description=_described(seen), completed=seen.progress.done, total=seen.progress.total
+            ),
+        )
 
 
 def _described(job: Job) -> str:
