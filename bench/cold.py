@@ -34,6 +34,7 @@ import boto3
 from moto.server import ThreadedMotoServer
 
 from local.package import Manifest, build
+from shared.settings import WorkerSettings
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / ".samovar" / "build" / "local"
@@ -122,22 +123,38 @@ def _boto3_alone(work: Path) -> Path:
 
 
 def _variables(manifest: Manifest, url: str) -> dict[str, str]:
+    """Return the environment of the worker: AWS's part, and every setting of the function."""
+    model = manifest.model
+    known = {
+        "jobs_table": "jobs",
+        "bucket": "bucket",
+        "model_name": model.name,
+        "model_version": model.version,
+        "model_key": model.file,
+        "model_sha256": model.sha256,
+        "model_size": str(model.size),
+    }
     return {
         "AWS_ENDPOINT_URL": url,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "POWERTOOLS_SERVICE_NAME": "worker",
-        "JOBS_TABLE": "jobs",
-        "BUCKET": "bucket",
-        "JOBS_QUEUE_URL": f"{url}/123456789012/jobs",
-        "SOLO_QUEUE_URL": f"{url}/123456789012/solo",
-        "MODEL_NAME": manifest.model.name,
-        "MODEL_VERSION": manifest.model.version,
-        "MODEL_KEY": manifest.model.file,
-        "MODEL_SHA256": manifest.model.sha256,
-        "MODEL_SIZE": str(manifest.model.size),
+        **{name.upper(): _setting(name, known, url) for name in WorkerSettings.model_fields},
     }
+
+
+def _setting(name: str, known: dict[str, str], url: str) -> str:
+    """Return the value of a setting of the worker.
+
+    Raises:
+        RuntimeError: If this benchmark has none.
+    """
+    if name in known:
+        return known[name]
+    if name.endswith("_queue_url"):
+        return f"{url}/123456789012/{name.removesuffix('_queue_url')}"
+    raise RuntimeError(f"The worker has a setting `{name}` without a value here: add one to bench/cold.py")
 
 
 @contextmanager
