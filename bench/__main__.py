@@ -6,6 +6,8 @@ import argparse
 import importlib
 import sys
 
+from bench import command
+
 NAMES = {
     "cold": "a cold process to its first result, against plain spaCy",
     "throughput": "the worker over an in-memory store, against nlp.pipe",
@@ -30,14 +32,15 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="which to run (default: all)")
-    names = parser.parse_args().names or list(NAMES)
+    command.add_common_options(parser)
+    options = parser.parse_args()
+    names = options.names or list(NAMES)
     if unknown := set(names) - set(NAMES):
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
-    sys.argv[1:] = []  # each has options of its own
     missed = 0
     for name in names:
         print(f"\n== {name}: {NAMES[name]}", flush=True)
-        missed |= importlib.import_module(f"bench.{name}").main()
+        missed |= importlib.import_module(f"bench.{name}").main(command.forward(options))
     return missed
 
 

@@ -7,24 +7,40 @@ import statistics
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import httpx
-from rich.console import Console
 
+from bench import command
+from bench.local_cloud import api_client, local_cloud
 from bench.report import Figure, report
-from local import cloud, emulator
+from local import emulator
 from local.stack import Stack
-from local.steps import Steps
 
 FOLDER = emulator.ROOT / ".samovar" / "bench-cloud"
 CLIENTS = 8
-ROUNDS = 6  # of each, in turn
-REQUESTS = 160  # of a round
-READS = 400
 TEXT = "Ada Lovelace met Charles Babbage in London, where they wrote programs for a machine that was never built."
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured: rounds of submits to each function in turn, submits of a round, and reads.
+
+    Reads to warm up let every environment of the API begin.
+    """
+
+    rounds: int
+    requests: int
+    warm_up_reads: int
+    reads: int
+
+
+FULL = Size(rounds=6, requests=160, warm_up_reads=CLIENTS * 5, reads=400)
+SMALLEST = Size(rounds=1, requests=2, warm_up_reads=2, reads=2)
 
 # One item, one message; and one log line, because the emulator answers at once only when a function has logged.
 BARE = """
@@ -42,78 +58,95 @@ def handler(event, context):
 """
 
 
-def main() -> int:
-    """Start the cloud, measure, stop it."""
-    try:
-        with Steps(Console(file=sys.stdout, highlight=False)) as steps:
-            stack = cloud.up(FOLDER, steps=steps, port=None)
-        with httpx.Client(base_url=stack.api_url, timeout=60, trust_env=False) as client:
-            return report("api", list(_figures(stack, client)))
-    finally:
-        cloud.down(FOLDER)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure at a local cloud; returns 1 if a target is missed."""
+    options = command.parser("api", __doc__).parse_args(arguments)
+    size = SMALLEST if options.smallest else FULL
+    with local_cloud(options.folder, own=FOLDER) as cloud, api_client(cloud.stack) as client:
+        return report("api", _figures(cloud.stack, client, size), smallest=options.smallest)
 
 
-def _figures(stack: Stack, client: httpx.Client) -> Iterator[Figure]:
-    credentials = (stack.client_id, stack.client_secret)
-    granted = client.post("/oauth/token", data={"grant_type": "client_credentials"}, auth=credentials)
-    client.headers["authorization"] = f"Bearer {granted.raise_for_status().json()['access_token']}"
+def _figures(stack: Stack, client: httpx.Client, size: Size) -> Iterator[Figure]:
     answer = client.post("/analyze", json={"text": TEXT}, headers={"prefer": "wait=25"}).raise_for_status()
     done = answer.json()["id"]
-    yield from _reads(client, done)
-    with _no_worker(stack):
-        yield from _submits(stack, client)
+    yield from _reads(client, done, size)
+    with _no_worker(stack), _bare_function(stack):
+        yield from _submits(client, size)
 
 
-def _reads(client: httpx.Client, job: str) -> Iterator[Figure]:
+def _reads(client: httpx.Client, job: str, size: Size) -> Iterator[Figure]:
     def read(_: int) -> float:
         began = time.perf_counter()
         client.get(f"/jobs/{job}").raise_for_status()
         return time.perf_counter() - began
 
     with ThreadPoolExecutor(CLIENTS) as threads:
-        list(threads.map(read, range(CLIENTS * 5)))  # every environment has begun
-        took = statistics.quantiles(threads.map(read, range(READS)), n=100)
+        list(threads.map(read, range(size.warm_up_reads)))
+        took = statistics.quantiles(threads.map(read, range(size.reads)), n=100)
     yield Figure("GET of a finished job, eight clients, p50", took[49] * 1000, "ms")
     yield Figure("GET of a finished job, eight clients, p99 / p50", took[98] / took[49], "x", most=3)
 
 
-def _submits(stack: Stack, client: httpx.Client) -> Iterator[Figure]:
-    _deploy_bare(stack)
+def _submits(client: httpx.Client, size: Size) -> Iterator[Figure]:
     paths = {"ours": "/analyze", "bare": "/bare"}
     rates: dict[str, list[float]] = {name: [] for name in paths}
     for path in paths.values():
-        _rate(client, path)
-    for _ in range(ROUNDS):
+        _rate(client, path, size.requests)
+    for _ in range(size.rounds):
         for name, path in paths.items():
-            rates[name].append(_rate(client, path))
+            rates[name].append(_rate(client, path, size.requests))
     ours, bare = statistics.median(rates["ours"]), statistics.median(rates["bare"])
     yield Figure("POST /analyze, eight clients", ours, "1/s")
     yield Figure("bare function, eight clients", bare, "1/s")
     yield Figure("POST /analyze / bare function, rate", ours / bare, "x", least=0.7)
 
 
-def _rate(client: httpx.Client, path: str) -> float:
+def _rate(client: httpx.Client, path: str, requests: int) -> float:
     def submit(_: int) -> None:
         client.post(path, json={"text": TEXT}).raise_for_status()
 
     began = time.perf_counter()
     with ThreadPoolExecutor(CLIENTS) as threads:
-        list(threads.map(submit, range(REQUESTS)))
-    return REQUESTS / (time.perf_counter() - began)
+        list(threads.map(submit, range(requests)))
+    return requests / (time.perf_counter() - began)
 
 
 @contextmanager
 def _no_worker(stack: Stack) -> Iterator[None]:
-    """So that what is measured has the machine to itself; what is queued goes with the cloud."""
+    """Let no function receive messages until the block ends, so that the API has the machine to itself."""
     functions = stack.client("lambda")
-    for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
-        functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
-    yield
+    listed = functions.list_event_source_mappings()["EventSourceMappings"]
+    identifiers = [mapping["UUID"] for mapping in listed if mapping["State"] != "Disabled"]
+    for identifier in identifiers:
+        functions.update_event_source_mapping(UUID=identifier, Enabled=False)
+    try:
+        yield
+    finally:
+        for identifier in identifiers:
+            functions.update_event_source_mapping(UUID=identifier, Enabled=True)
 
 
-def _deploy_bare(stack: Stack) -> None:
-    """Beside the API's own functions, with the same memory and as wide a role as there is."""
+@contextmanager
+def _bare_function(stack: Stack) -> Iterator[None]:
+    """Deploy the bare function behind `POST /bare`; remove it and its items at the end."""
     functions, gateway = stack.client("lambda"), stack.client("apigatewayv2")
+    function = _create_bare(stack, functions)
+    api = gateway.get_apis()["Items"][0]["ApiId"]
+    integration = gateway.create_integration(
+        ApiId=api, IntegrationType="AWS_PROXY", IntegrationUri=function, PayloadFormatVersion="2.0"
+    )["IntegrationId"]
+    route = gateway.create_route(ApiId=api, RouteKey="POST /bare", Target=f"integrations/{integration}")["RouteId"]
+    try:
+        yield
+    finally:
+        gateway.delete_route(ApiId=api, RouteId=route)
+        gateway.delete_integration(ApiId=api, IntegrationId=integration)
+        functions.delete_function(FunctionName="bare")
+        _delete_bare_items(stack)
+
+
+def _create_bare(stack: Stack, functions: Any) -> str:
+    """Create the bare function with the memory and the role of the API's own function; returns its ARN."""
     told = {"TABLE": stack.outputs["jobs_table"], "QUEUE": stack.outputs["queue_urls"]["jobs"]}
     submit = next(one for one in functions.list_functions()["Functions"] if one["FunctionName"].endswith("-submit"))
     created = functions.create_function(
@@ -126,14 +159,16 @@ def _deploy_bare(stack: Stack) -> None:
         Code={"ZipFile": _zipped("bare.py", BARE)},
         Environment={"Variables": told},
     )
-    api = gateway.get_apis()["Items"][0]["ApiId"]
-    integration = gateway.create_integration(
-        ApiId=api,
-        IntegrationType="AWS_PROXY",
-        IntegrationUri=created["FunctionArn"],
-        PayloadFormatVersion="2.0",
-    )["IntegrationId"]
-    gateway.create_route(ApiId=api, RouteKey="POST /bare", Target=f"integrations/{integration}")
+    return str(created["FunctionArn"])
+
+
+def _delete_bare_items(stack: Stack) -> None:
+    dynamodb, table = stack.client("dynamodb"), stack.outputs["jobs_table"]
+    pages = dynamodb.get_paginator("scan").paginate(
+        TableName=table, FilterExpression="part = :bare", ExpressionAttributeValues={":bare": {"S": "bare"}}
+    )
+    for item in [item for page in pages for item in page["Items"]]:
+        dynamodb.delete_item(TableName=table, Key={"id": item["id"], "part": item["part"]})
 
 
 def _zipped(name: str, content: str) -> bytes:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
+from bench import command
+from bench.local_cloud import local_cloud
 from bench.report import Figure, report
-from local import cloud, emulator
-from local.errors import NotUp
+from local import emulator
 from local.stack import Stack
-from local.steps import Steps
 
 FOLDER = emulator.ROOT / ".samovar" / "bench-client"
-HELPS = 20
-TEXTS = 1_000
 # In a process of its own, which holds nothing but the client; prints seconds and its peak in kB (bytes on macOS).
 MANY = """
 import resource, sys, time
@@ -35,57 +31,53 @@ print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_m
 """
 
 
-def main() -> int:
-    """Start the cloud, unless it is up, measure, stop it."""
-    parser = argparse.ArgumentParser(prog="python -m bench.client", description=__doc__)
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="a local cloud; one that is up is left running")
-    folder = parser.parse_args().folder.resolve()
-    helping = list(_help())
-    kept = _is_up(folder)
-    try:
-        with Steps(Console(file=sys.stdout, highlight=False)) as steps:
-            stack = Stack.load(folder) if kept else cloud.up(folder, steps=steps, port=None)
-        return report("client", [*helping, *_many(stack)])
-    finally:
-        if not kept:
-            cloud.down(folder)
+@dataclass(frozen=True)
+class Size:
+    """How many processes show the help, and how many texts are analyzed."""
+
+    helps: int
+    texts: int
 
 
-def _is_up(folder: Path) -> bool:
-    try:
-        Stack.load(folder)
-    except NotUp:
-        return False
-    return True
+FULL, SMALLEST = Size(helps=20, texts=1_000), Size(helps=1, texts=2)
 
 
-def _help() -> Iterator[Figure]:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure at a local cloud; returns 1 if a target is missed."""
+    options = command.parser("client", __doc__).parse_args(arguments)
+    size = SMALLEST if options.smallest else FULL
+    helping = list(_help(size.helps))
+    with local_cloud(options.folder, own=FOLDER) as cloud:
+        return report("client", [*helping, *_many(cloud.stack, size.texts)], smallest=options.smallest)
+
+
+def _help(times: int) -> Iterator[Figure]:
     """The wall time of whole processes, with warm bytecode."""
-    command = [Path(sys.executable).parent / "samovar", "--help"]
+    program = [str(Path(sys.executable).parent / "samovar"), "--help"]
     seconds = []
-    for _ in range(HELPS + 1):
+    for _ in range(times + 1):
         began = time.perf_counter()
-        subprocess.run(command, capture_output=True, check=True)
+        subprocess.run(program, capture_output=True, check=True)
         seconds.append(time.perf_counter() - began)
     yield Figure("samovar --help, median", statistics.median(seconds[1:]), "s", most=0.35)
 
 
-def _many(stack: Stack) -> Iterator[Figure]:
+def _many(stack: Stack, texts: int) -> Iterator[Figure]:
     credentials = {
         "SAMOVAR_URL": stack.api_url,
         "SAMOVAR_CLIENT_ID": stack.client_id,
         "SAMOVAR_CLIENT_SECRET": stack.client_secret,
     }
     done = subprocess.run(
-        [sys.executable, "-c", MANY, str(TEXTS)],
+        [sys.executable, "-c", MANY, str(texts)],
         env={**os.environ, **credentials},
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
     seconds, peak = map(float, done.stdout.split())
-    yield Figure(f"analyze_many of {TEXTS:,} short texts, peak memory", _megabytes(peak), "MB", most=100)
-    yield Figure(f"analyze_many of {TEXTS:,} short texts", TEXTS / seconds, "jobs/s")
+    yield Figure(f"analyze_many of {texts:,} short texts, peak memory", _megabytes(peak), "MB", most=100)
+    yield Figure(f"analyze_many of {texts:,} short texts", texts / seconds, "jobs/s")
 
 
 def _megabytes(peak: float) -> float:

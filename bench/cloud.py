@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
+import re
 import signal
 import statistics
 import sys
@@ -12,81 +12,95 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
-from rich.console import Console
 
+from bench import command
+from bench.local_cloud import PATIENCE_SECONDS, LocalCloud, api_client, credentials, local_cloud, wait_for_success
 from bench.report import Figure, report
 from bench.throughput import model_path, texts
 from functions.worker import pipeline
-from local import cloud, emulator, fleet
+from local import emulator, fleet
 from local.stack import Stack
-from local.steps import Steps
 from shared.blobs import Blobs
 from shared.clock import now_ms
 from shared.models import Job, Message, Model, new_job_id
 from shared.queues import Lane
-from shared.store import DEADLINE_MS, DUE_SLOTS, LIFETIME_SECONDS, JobStore
+from shared.store import DEADLINE_MS, LIFETIME_SECONDS, JobStore
 
 FOLDER = emulator.ROOT / ".samovar" / "bench-cloud"
-WARM_JOBS = 50
-BIG_CHARACTERS = 3_000_000
-WARMING_CHARACTERS = 200_000  # of several shards: every worker has its model
-MANY_JOBS = 10_000
-LONG_JOBS, LONG_WORDS = 200, 500
-PATIENCE_SECONDS = 1_200
 _WORKERS = (b"-worker-", b"functions.worker.poll")  # in the command of a worker's process
 PARTS = ("warm", "long", "big", "many")
 
 
-def main() -> int:
-    """Start the cloud, measure, stop it."""
-    parser = argparse.ArgumentParser(prog="python -m bench.cloud", description=__doc__)
-    parser.add_argument("--jobs", type=int, default=MANY_JOBS, help="how many jobs to drain (default: %(default)s)")
+@dataclass(frozen=True)
+class Size:
+    """How much is measured: jobs of each kind, words of a long job, characters of a big text."""
+
+    warm_jobs: int
+    long_jobs: int
+    long_words: int
+    big_characters: int
+    warming_characters: int  # of several shards, so that every worker loads its model
+    many_jobs: int
+
+
+FULL = Size(
+    warm_jobs=50, long_jobs=200, long_words=500, big_characters=3_000_000, warming_characters=200_000, many_jobs=10_000
+)
+SMALLEST = Size(warm_jobs=2, long_jobs=10, long_words=50, big_characters=60_000, warming_characters=1_000, many_jobs=10)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure at a local cloud; returns 1 if a target is missed."""
+    parser = command.parser("cloud", __doc__)
+    parser.add_argument("--jobs", type=int, help=f"how many jobs to drain (default: {FULL.many_jobs:,})")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: all)")
-    options = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = "1"
-    try:
-        with Steps(Console(file=sys.stdout, highlight=False)) as steps:
-            stack = cloud.up(FOLDER, steps=steps, port=None)
-        with _credentials(stack), _client(stack) as client:
-            return report("cloud", list(_figures(stack, client, options.only, options.jobs)))
-    finally:
-        cloud.down(FOLDER)
+    options = parser.parse_args(arguments)
+    size = SMALLEST if options.smallest else FULL
+    if options.jobs:
+        size = replace(size, many_jobs=options.jobs)
+    with (
+        local_cloud(options.folder, own=FOLDER) as cloud,
+        credentials(cloud.stack),
+        api_client(cloud.stack) as client,
+    ):
+        return report("cloud", _figures(cloud, client, options.only, size), smallest=options.smallest)
 
 
-def _figures(stack: Stack, client: httpx.Client, parts: Sequence[str], jobs: int) -> Iterator[Figure]:
+def _figures(cloud: LocalCloud, client: httpx.Client, parts: Sequence[str], size: Size) -> Iterator[Figure]:
     if "warm" in parts:
-        yield from _warm_jobs(client)
+        yield from _warm_jobs(client, size.warm_jobs)
     if "long" in parts:
-        yield from _long_jobs(stack)
+        yield from _long_jobs(cloud, size.long_jobs, size.long_words)
     if "big" in parts:
-        yield from _big_text(stack, client)
+        yield from _big_text(cloud, client, size)
     if "many" in parts:
-        yield from _many_jobs(stack, jobs)
-    yield Figure("peak memory of a worker", _peak_memory_mb(), "MB", most=700)
+        yield from _many_jobs(cloud, size.many_jobs)
+    yield Figure("peak memory of a worker", _peak_memory_mb(cloud.folder), "MB", most=700)
 
 
-def _warm_jobs(client: httpx.Client) -> Iterator[Figure]:
+def _warm_jobs(client: httpx.Client, jobs: int) -> Iterator[Figure]:
     _progress("one job after the other")
     for _ in range(3):
-        _finished(client, _submit(client, "Ada Lovelace lived in London."))
+        wait_for_success(client, _submit(client, "Ada Lovelace lived in London."))
     seconds = []
-    for _ in range(WARM_JOBS):
+    for _ in range(jobs):
         began = time.perf_counter()
-        _finished(client, _submit(client, "Ada Lovelace lived in London."))
+        wait_for_success(client, _submit(client, "Ada Lovelace lived in London."))
         seconds.append(time.perf_counter() - began)
     yield Figure(
         "warm job, submit to succeeded seen by who waits, median", statistics.median(seconds) * 1000, "ms", most=250
     )
 
 
-def _long_jobs(stack: Stack) -> Iterator[Figure]:
-    _progress(f"{LONG_JOBS} jobs of {LONG_WORDS} words, on one worker")
-    batch = texts(LONG_JOBS, LONG_WORDS)
+def _long_jobs(cloud: LocalCloud, jobs: int, words: int) -> Iterator[Figure]:
+    _progress(f"{jobs} jobs of {words} words, on one worker")
+    batch = texts(jobs, words)
     nlp = pipeline.load(model_path())._nlp
     # Before and after, so that a slow spell of the machine falls on both sides.
     tens = [batch[start : start + 10] for start in range(0, len(batch), 10)]  # as the worker gets them
@@ -96,43 +110,45 @@ def _long_jobs(stack: Stack) -> Iterator[Figure]:
             list(nlp.pipe(ten))
 
     bare = [_seconds(pipe)]
-    with _workers(stack, 1) as hold:
-        _drain(stack, batch[:10], hold)
-        before = _cpu_seconds()
-        ours = _drain(stack, batch, hold)
-        spent = _cpu_seconds() - before
+    with _workers(cloud, 1) as hold:
+        _drain(cloud.stack, batch[:10], hold)
+        before = _cpu_seconds(cloud.folder)
+        ours = _drain(cloud.stack, batch, hold)
+        spent = _cpu_seconds(cloud.folder) - before
     bare.append(_seconds(pipe))
     ratio = statistics.mean(bare) / ours
-    yield Figure(f"jobs of {LONG_WORDS} words on one worker / nlp.pipe, throughput", ratio, "x", least=0.6)
-    yield Figure("… nlp.pipe", LONG_JOBS * LONG_WORDS / statistics.mean(bare), "words/s")
-    yield from _each(spent, ours, LONG_JOBS)
+    yield Figure(f"jobs of {words} words on one worker / nlp.pipe, throughput", ratio, "x", least=0.6)
+    yield Figure("… nlp.pipe", jobs * words / statistics.mean(bare), "words/s")
+    yield from _each(spent, ours, jobs)
 
 
-def _big_text(stack: Stack, client: httpx.Client) -> Iterator[Figure]:
+def _big_text(cloud: LocalCloud, client: httpx.Client, size: Size) -> Iterator[Figure]:
     paragraph = " ".join(texts(8, 60)) + "\n\n"
-    text = (paragraph * (BIG_CHARACTERS // len(paragraph) + 1))[:BIG_CHARACTERS]
+    text = (paragraph * (size.big_characters // len(paragraph) + 1))[: size.big_characters]
     seconds, results = [], []
     for workers in (1, 2):
         _progress(f"a text of {len(text):,} characters, on {workers} worker{'s' if workers > 1 else ''}")
-        with _workers(stack, workers):
-            _finished(client, _submit_upload(client, text[:WARMING_CHARACTERS]))
+        with _workers(cloud, workers):
+            wait_for_success(client, _submit_upload(client, text[: size.warming_characters]))
             began = time.perf_counter()
-            job = _finished(client, _submit_upload(client, text))
+            job = wait_for_success(client, _submit_upload(client, text))
             seconds.append(time.perf_counter() - began)
-        results.append(httpx.get(job["result_url"], trust_env=False).raise_for_status().json())
+        results.append(_result(job))
     if results[0] != results[1]:
         raise RuntimeError("One worker and two gave different results")
-    yield Figure("text of 3 MB, two workers / one, wall time", seconds[1] / seconds[0], "x", most=0.65)
-    yield Figure("text of 3 MB, one worker", seconds[0], "s")
+    megabytes = f"{size.big_characters / 1_000_000:g} MB"
+    yield Figure(f"text of {megabytes}, two workers / one, wall time", seconds[1] / seconds[0], "x", most=0.65)
+    yield Figure(f"text of {megabytes}, one worker", seconds[0], "s")
 
 
-def _many_jobs(stack: Stack, count: int) -> Iterator[Figure]:
+def _many_jobs(cloud: LocalCloud, count: int) -> Iterator[Figure]:
     _progress(f"{count:,} jobs, on two workers")
-    with _workers(stack, 2) as hold:
-        _drain(stack, texts(20), hold)
-        before = _cpu_seconds()
+    stack = cloud.stack
+    with _workers(cloud, 2) as hold:
+        _drain(stack, texts(min(20, count)), hold)
+        before = _cpu_seconds(cloud.folder)
         seconds = _drain(stack, texts(count), hold)
-        spent = _cpu_seconds() - before
+        spent = _cpu_seconds(cloud.folder) - before
     yield Figure(f"{count:,} jobs of 25 words on two workers", count / seconds, "jobs/s")
     yield from _each(spent, seconds, count)
     yield Figure("jobs left open", float(_open_jobs(stack)), "", most=0)
@@ -201,41 +217,49 @@ def _store_of(stack: Stack) -> Callable[[str], None]:
 
 
 def _open_jobs(stack: Stack) -> int:
-    """Whatever is open is in the index `due`."""
-    dynamodb, table = stack.client("dynamodb"), stack.outputs["jobs_table"]
-    count = 0
-    for slot in range(DUE_SLOTS):
-        pages = dynamodb.get_paginator("query").paginate(
-            TableName=table,
-            IndexName="due",
+    """Return how many jobs of the stack's client have not ended."""
+    pages = (
+        stack.client("dynamodb")
+        .get_paginator("query")
+        .paginate(
+            TableName=stack.outputs["jobs_table"],
+            IndexName="open",
             Select="COUNT",
-            KeyConditionExpression="due_slot = :slot",
-            ExpressionAttributeValues={":slot": {"N": str(slot)}},
+            KeyConditionExpression="open_client = :client",
+            ExpressionAttributeValues={":client": {"S": stack.client_id}},
         )
-        count += sum(page["Count"] for page in pages)
-    return count
+    )
+    return sum(page["Count"] for page in pages)
 
 
 Hold = Callable[[bool], None]  # keeps the workers from receiving anything, or lets them again
 
 
 @contextmanager
-def _workers(stack: Stack, count: int) -> Iterator[Hold]:
+def _workers(cloud: LocalCloud, count: int) -> Iterator[Hold]:
     """One worker is the process that polls, two are environments of Lambda's.
 
     A mapping has no less than two at a time, and reserved concurrency would lose jobs: the emulator takes a throttled
     invoke for one that went well.
     """
     if count == 1:
-        with fleet.without_lambda(stack), fleet.poller(stack, FOLDER) as one:
+        with (
+            cloud.scratch() as folder,
+            fleet.without_lambda(cloud.stack),
+            fleet.poller(cloud.stack, folder) as one,
+        ):
             yield lambda held: one.send_signal(signal.SIGSTOP if held else signal.SIGCONT)
         return
-    service, mappings = stack.client("lambda"), fleet.mappings(stack)
+    service, mappings = cloud.stack.client("lambda"), fleet.mappings(cloud.stack)
     for mapping in mappings:
         service.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": count})
-    yield lambda held: fleet.enable_mappings(stack, enabled=not held)
-    for mapping in mappings:
-        service.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig=mapping["ScalingConfig"])
+    try:
+        yield lambda held: fleet.enable_mappings(cloud.stack, enabled=not held)
+    finally:
+        for mapping in mappings:
+            service.update_event_source_mapping(
+                UUID=mapping["UUID"], Enabled=True, ScalingConfig=mapping["ScalingConfig"]
+            )
 
 
 def _attribute(stack: Stack, url: str, name: str) -> str:
@@ -243,55 +267,36 @@ def _attribute(stack: Stack, url: str, name: str) -> str:
     return str(attributes[name])
 
 
-def _peak_memory_mb() -> float:
+def _peak_memory_mb(folder: Path) -> float:
     """The most that a process of the worker on this cloud has had resident, by the kernel's count."""
     peaks = [0]
-    for process, program in _processes():
+    for process, program in _processes(folder):
         if program == "workers":
-            status = (process / "status").read_text()
-            peaks.append(int(status.partition("VmHWM:")[2].split()[0]))
+            with suppress(OSError):  # it has ended meanwhile
+                status = (process / "status").read_text()
+                peaks += map(int, re.findall(r"^VmHWM:\s+(\d+)", status, re.MULTILINE))
     return max(peaks) / 1024
 
 
-def _cpu_seconds() -> Counter[str]:
+def _cpu_seconds(folder: Path) -> Counter[str]:
     """What the processes of this cloud have used, by program."""
     spent: Counter[str] = Counter()
-    for process, program in _processes():
-        user, system = (process / "stat").read_text().rpartition(")")[2].split()[11:13]
-        spent[program] += (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")  # type: ignore[assignment]
+    for process, program in _processes(folder):
+        with suppress(OSError):  # it has ended meanwhile
+            user, system = (process / "stat").read_text().rpartition(")")[2].split()[11:13]
+            spent[program] += (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")  # type: ignore[assignment]
     return spent
 
 
-def _processes() -> Iterator[tuple[Path, str]]:
-    """The processes of this cloud in /proc, and what each is."""
+def _processes(folder: Path) -> Iterator[tuple[Path, str]]:
+    """The processes of the cloud in `folder`, in /proc, and what each is."""
     for process in Path("/proc").iterdir():
         try:
-            command, environment = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
+            program, environment = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
         except OSError:
             continue  # not a process, or it has ended meanwhile
-        if str(FOLDER).encode() in command + environment:
-            yield process, "workers" if any(name in command for name in _WORKERS) else "emulator"
-
-
-@contextmanager
-def _credentials(stack: Stack) -> Iterator[None]:
-    """For the project's own clients of AWS, which take them from the environment."""
-    before = dict(os.environ)
-    os.environ.update(emulator.access(stack.aws_endpoint_url))
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-@contextmanager
-def _client(stack: Stack) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=stack.api_url, timeout=60, trust_env=False) as client:
-        credentials = (stack.client_id, stack.client_secret)
-        granted = client.post("/oauth/token", data={"grant_type": "client_credentials"}, auth=credentials)
-        client.headers["authorization"] = f"Bearer {granted.raise_for_status().json()['access_token']}"
-        yield client
+        if str(folder).encode() in program + environment:
+            yield process, "workers" if any(name in program for name in _WORKERS) else "emulator"
 
 
 def _submit(client: httpx.Client, text: str) -> str:
@@ -307,15 +312,11 @@ def _submit_upload(client: httpx.Client, text: str) -> str:
     return str(answer.raise_for_status().json()["id"])
 
 
-def _finished(client: httpx.Client, job_id: str) -> dict[str, Any]:
-    until = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < until:
-        job: dict[str, Any] = client.get(f"/jobs/{job_id}", params={"wait": 20}).raise_for_status().json()
-        if job["status"] == "succeeded":
-            return job
-        if job["status"] not in {"queued", "running"}:
-            raise RuntimeError(f"The job has {job['status']}: {job.get('error')}")
-    raise RuntimeError(f"The job is still open after {PATIENCE_SECONDS} s")
+def _result(job: dict[str, Any]) -> Any:
+    """Return the result of a job, which is in the job unless it is big."""
+    if "result" in job:
+        return job["result"]
+    return httpx.get(job["result_url"], trust_env=False).raise_for_status().json()
 
 
 def _seconds(run: Callable[[], object]) -> float:

@@ -6,7 +6,6 @@ the same with a plain .tar. Fresh processes in turns, one S3 on this machine for
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -14,21 +13,37 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import boto3
 
+from bench import command
 from bench.report import Figure, report
 from bench.throughput import model_path
 from local import emulator
 from local.package.model import make_model
+from local.stack import Stack
 
 FOLDER = emulator.ROOT / ".samovar" / "bench" / "model"
 BUCKET = "models"
-VECTORS = (180_000, 300)  # 216 MB of them
-ROUNDS = 5
 TARGET = 0.60
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many random vectors the model has, and how often each way is measured after rounds that do not count."""
+
+    vectors: tuple[int, int]
+    rounds: int
+    discarded: int
+
+
+FULL = Size(vectors=(180_000, 300), rounds=5, discarded=1)  # 216 MB; the first round warms the disk's cache
+SMALLEST = Size(vectors=(100, 300), rounds=1, discarded=0)
 
 _CLOCK = """
 import json, sys, time
@@ -76,81 +91,121 @@ print(json.dumps({**phases, "all": time.perf_counter() - began}))
 )
 
 
-def main() -> int:
-    """Measure and report."""
-    parser = argparse.ArgumentParser(prog="python -m bench.model", description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "--rounds", type=int, default=ROUNDS, help="fresh processes of each kind (default: %(default)s)"
-    )
-    rounds = parser.parse_args().rounds
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and report; returns 1 if the target is missed."""
+    parser = command.parser("model", __doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, help=f"fresh processes of each kind (default: {FULL.rounds})")
+    options = parser.parse_args(arguments)
+    size = SMALLEST if options.smallest else FULL
+    with _work(smallest=options.smallest) as folder, _emulator(options.folder) as url:
+        environment = {**os.environ, **emulator.access(url), "OMP_NUM_THREADS": "1"}
+        with _uploaded(_make_big(folder, size.vectors), folder, environment) as told:
+            runs = _measured(told, environment, folder, options.rounds or size.rounds, size.discarded)
+    return report("model", _figures(runs), smallest=options.smallest)
+
+
+@contextmanager
+def _work(*, smallest: bool) -> Iterator[Path]:
+    """Yield the folder of the model and its archives: one that is kept, or a new one for the smallest size."""
+    if smallest:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+        return
     FOLDER.mkdir(parents=True, exist_ok=True)
-    model = big_model()
+    yield FOLDER
+
+
+@contextmanager
+def _emulator(borrowed: Path | None) -> Iterator[str]:
+    """Yield the URL of the emulator that is up in the folder `borrowed`, or start one and stop it."""
+    if borrowed is not None:
+        yield Stack.load(borrowed.resolve()).aws_endpoint_url
+        return
     emulator.make_environment()
-    running = emulator.start(FOLDER / "cloud", port=None)
     try:
-        environment = {**os.environ, **emulator.access(running.url), "OMP_NUM_THREADS": "1"}
-        arguments = _upload(model, environment)
-        runs = _measured(arguments, environment, rounds)
+        yield emulator.start(FOLDER / "cloud", port=None).url
     finally:
         emulator.stop(FOLDER / "cloud")
-    return report("model", _figures(runs))
 
 
 def big_model() -> Path:
-    """The small pipeline with random vectors, made once."""
-    path = FOLDER / "big"
+    """Return the folder of the model of 220 MB, which is made once."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    return _make_big(FOLDER, FULL.vectors)
+
+
+def _make_big(folder: Path, vectors: tuple[int, int]) -> Path:
+    """Return the folder of the small pipeline with random vectors below `folder`, made if it is not there."""
+    path = folder / "big"
     if path.is_dir():
         return path
-    print("  … making a model of 220 MB", flush=True)
+    print("  … making the model", flush=True)
     import numpy as np
     import spacy
-    from spacy.vectors import Vectors
+    from spacy.vectors import Vectors  # type: ignore[import-not-found]
 
     nlp = spacy.load(model_path())
-    data = np.random.default_rng(7).standard_normal(VECTORS, dtype="float32")
-    nlp.vocab.vectors = Vectors(data=data, keys=[f"word{number}" for number in range(VECTORS[0])])
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    nlp.to_disk(FOLDER / "big.part")
-    (FOLDER / "big.part").rename(path)
+    data = np.random.default_rng(7).standard_normal(vectors, dtype="float32")
+    nlp.vocab.vectors = Vectors(data=data, keys=[f"word{number}" for number in range(vectors[0])])
+    nlp.to_disk(folder / "big.part")
+    (folder / "big.part").rename(path)
     return path
 
 
-def _upload(model: Path, environment: dict[str, str]) -> dict[str, str]:
-    """Put the artifact and the two naive archives into S3; for each kind what its process is told."""
+@contextmanager
+def _uploaded(model: Path, folder: Path, environment: dict[str, str]) -> Iterator[dict[str, str]]:
+    """Put the artifact and the two naive archives into S3 until the block ends; yield what each process is told."""
     print("  … packing and uploading it", flush=True)
-    built = make_model(model, FOLDER, work=FOLDER)
-    for mode, name in (("w:gz", "model.tar.gz"), ("w", "model.tar")):
-        if not (FOLDER / name).is_file():
-            with tarfile.open(FOLDER / name, mode, **({"compresslevel": 6} if mode == "w:gz" else {})) as tar:
-                tar.add(model, arcname=".")
-    s3: Any = boto3.client(
+    built = make_model(model, folder, work=folder)
+    _pack(model, folder / "model.tar.gz")
+    _pack(model, folder / "model.tar")
+    names = (built.file, "model.tar.gz", "model.tar")
+    s3 = _s3(environment)
+    s3.create_bucket(Bucket=BUCKET)
+    try:
+        for name in names:
+            s3.upload_file(str(folder / name), BUCKET, name)
+        ours = f"{built.file} {built.sha256} {built.size}"
+        yield {"naive": "model.tar.gz", "naive, plain tar": "model.tar", "ours": ours}
+    finally:
+        s3.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": name} for name in names]})
+        s3.delete_bucket(Bucket=BUCKET)
+
+
+def _pack(model: Path, file: Path) -> None:
+    """Make the archive of a model, unless it is there."""
+    if file.is_file():
+        return
+    with tarfile.open(file, "w:gz", compresslevel=6) if file.suffix == ".gz" else tarfile.open(file, "w") as tar:
+        tar.add(model, arcname=".")
+
+
+def _s3(environment: dict[str, str]) -> Any:
+    return boto3.client(
         "s3",
         endpoint_url=environment["AWS_ENDPOINT_URL"],
         region_name=environment["AWS_REGION"],
         aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
     )
-    s3.create_bucket(Bucket=BUCKET)
-    for name in (built.file, "model.tar.gz", "model.tar"):
-        s3.upload_file(str(FOLDER / name), BUCKET, name)
-    ours = f"{built.file} {built.sha256} {built.size}"
-    return {"naive": "model.tar.gz", "naive, plain tar": "model.tar", "ours": ours}
 
 
-def _measured(arguments: dict[str, str], environment: dict[str, str], rounds: int) -> dict[str, list[dict[str, float]]]:
-    runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in arguments}
-    for number in range(rounds + 1):
-        print(f"  … round {number} of {rounds}", flush=True)
-        for kind, argument in arguments.items():
+def _measured(
+    told: dict[str, str], environment: dict[str, str], folder: Path, rounds: int, discarded: int
+) -> dict[str, list[dict[str, float]]]:
+    """Return the phases of each run in seconds, by kind; the first `discarded` rounds do not count."""
+    runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in told}
+    for number in range(rounds + discarded):
+        print(f"  … round {number + 1} of {rounds + discarded}", flush=True)
+        for kind, argument in told.items():
             program = _OURS if kind == "ours" else _NAIVE
-            with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
-                command = [sys.executable, "-c", program, argument, folder]
-                ran = subprocess.run(command, env=environment, cwd=emulator.ROOT, capture_output=True, check=True)
+            with tempfile.TemporaryDirectory(dir=folder) as empty:
+                arguments = [sys.executable, "-c", program, argument, empty]
+                ran = subprocess.run(arguments, env=environment, cwd=emulator.ROOT, stdout=subprocess.PIPE, check=True)
             seconds = json.loads(ran.stdout.splitlines()[-1])
             print(f"    {kind}: {seconds['all']:.2f} s, load {os.getloadavg()[0]:.1f}", flush=True)
-            if number:  # the first round warms the disk's cache
-                runs[kind].append(seconds)
-    return runs
+            runs[kind].append(seconds)
+    return {kind: of_kind[discarded:] for kind, of_kind in runs.items()}
 
 
 def _figures(runs: dict[str, list[dict[str, float]]]) -> list[Figure]:

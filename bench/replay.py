@@ -7,27 +7,28 @@ compared is how many jobs it lets meet a cold worker, the mean over several seed
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import random
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import httpx
 import numpy as np
-from rich.console import Console
 
+from bench import command
+from bench.local_cloud import api_client, fetch_token, local_cloud, wait_for_success
 from bench.report import RESULTS, Figure, report
-from local import cloud, emulator
+from local import emulator
 from local.stack import Stack
-from local.steps import Steps
 from planner.measurements import Measurements
-from planner.simulate import Limits, simulate
+from planner.outcome import Limits
+from planner.simulate import simulate
 from planner.strategies import OnToken, Strategy
 from planner.traffic import Traffic
 
@@ -39,29 +40,36 @@ TEXT = SENTENCE * 160
 LIFETIME_SECONDS, REAPER_SECONDS = 20, 30
 SEEDS = range(20)
 PATIENCE_SECONDS = 120
+SMALLEST_EVENTS = 3
 
 
-def main() -> int:
-    """Start a cloud, replay, simulate, compare; 1 when they differ by more than 10 %."""
-    parser = argparse.ArgumentParser(prog="python -m bench.replay", description=__doc__.partition("\n")[0])
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Replay at a local cloud, simulate, compare; returns 1 if they differ by more than 10 %."""
+    parser = command.parser("replay", __doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=600, help="how long the trace is (default: %(default)s)")
-    seconds: float = parser.parse_args().seconds
+    options = parser.parse_args(arguments)
+    trace = _trace(random.Random(7), options.seconds)  # noqa: S311 - not for secrets
+    events = list(islice(trace, SMALLEST_EVENTS if options.smallest else None))
+    with _short_lives(), local_cloud(options.folder, own=FOLDER) as cloud:
+        jobs, tokens = _replay(cloud.stack, events)
+    if not options.smallest:
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        (RESULTS / "replayed.json").write_text(json.dumps({"jobs": jobs, "tokens": tokens}, indent=2) + "\n")
+    return report("replay", _figures(jobs, tokens), smallest=options.smallest)
+
+
+@contextmanager
+def _short_lives() -> Iterator[None]:
+    """Let an emulator that is started until the block ends give up idle environments after `LIFETIME_SECONDS`."""
     plain = emulator._environment
-    os.environ["OMP_NUM_THREADS"] = "1"
     emulator._environment = lambda folder, port: {
         **plain(folder, port),
         "LAMBDA_WARM_TTL_SECONDS": str(LIFETIME_SECONDS),
     }
     try:
-        with Steps(Console(file=sys.stdout, highlight=False)) as steps:
-            stack = cloud.up(FOLDER, steps=steps, port=None)
-        jobs, tokens = _replay(stack, list(_trace(random.Random(7), seconds)))  # noqa: S311 - not for secrets
+        yield
     finally:
         emulator._environment = plain
-        cloud.down(FOLDER)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "replayed.json").write_text(json.dumps({"jobs": jobs, "tokens": tokens}, indent=2) + "\n")
-    return report("replay", list(_figures(jobs, tokens)))
 
 
 def _trace(chance: random.Random, seconds: float) -> Iterator[tuple[float, str]]:
@@ -89,27 +97,20 @@ def _trace(chance: random.Random, seconds: float) -> Iterator[tuple[float, str]]
 def _replay(stack: Stack, trace: list[tuple[float, str]]) -> tuple[list[dict[str, Any]], list[float]]:
     """Send it, one call after the other; the jobs with the time they were sent at, and the tokens' times."""
     sent: list[tuple[float, str]] = []
-    tokens: list[float] = []
-    with httpx.Client(base_url=stack.api_url, timeout=60, trust_env=False) as client:
-        _token(client, stack, tokens)
+    with api_client(stack) as client:
+        tokens = [time.time()]
         _finished(client, _submit(client, sent), sent[0][0])  # the functions of the API are warm from here on
         began = time.time() + 1
         for number, (at, kind) in enumerate(trace):
             time.sleep(max(began + at - time.time(), 0))
             if kind == "token":
-                _token(client, stack, tokens)
+                fetch_token(client, stack)
+                tokens.append(time.time())
             else:
                 _submit(client, sent)
             if number % 25 == 0:
                 print(f"  … {at:.0f} s of {trace[-1][0]:.0f} s", flush=True)
         return [_finished(client, job, at) for at, job in sent], tokens
-
-
-def _token(client: httpx.Client, stack: Stack, tokens: list[float]) -> None:
-    credentials = (stack.client_id, stack.client_secret)
-    granted = client.post("/oauth/token", data={"grant_type": "client_credentials"}, auth=credentials)
-    tokens.append(time.time())
-    client.headers["authorization"] = f"Bearer {granted.raise_for_status().json()['access_token']}"
 
 
 def _submit(client: httpx.Client, sent: list[tuple[float, str]]) -> str:
@@ -119,14 +120,7 @@ def _submit(client: httpx.Client, sent: list[tuple[float, str]]) -> str:
 
 
 def _finished(client: httpx.Client, job_id: str, at: float) -> dict[str, Any]:
-    until = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < until:
-        job: dict[str, Any] = client.get(f"/jobs/{job_id}", params={"wait": 20}).raise_for_status().json()
-        if job["status"] == "succeeded":
-            return {"at": at, **job["metrics"]}
-        if job["status"] not in {"queued", "running"}:
-            raise RuntimeError(f"The job has {job['status']}: {job.get('error')}")
-    raise RuntimeError(f"The job is still open after {PATIENCE_SECONDS} s")
+    return {"at": at, **wait_for_success(client, job_id, seconds=PATIENCE_SECONDS)["metrics"]}
 
 
 def _figures(jobs: list[dict[str, Any]], tokens: list[float]) -> Iterator[Figure]:
@@ -136,7 +130,7 @@ def _figures(jobs: list[dict[str, Any]], tokens: list[float]) -> Iterator[Figure
     runs = np.maximum(np.array(busy) / 1000, 0)
     submits, fetched = np.array([job["at"] for job in jobs]) - first, np.array(tokens) - first
     traffic = Traffic(submits, fetched, datetime.fromtimestamp(first, UTC), float(max(submits[-1], fetched[-1])), runs)
-    measured = _measurements(cold)
+    measured = _measurements(cold) if cold else Measurements()  # those of the smallest size may all be warm
     # The emulator's mapping does not step up.
     strategy = Strategy(name="D", on_token=OnToken())
     counts = [
@@ -147,7 +141,7 @@ def _figures(jobs: list[dict[str, Any]], tokens: list[float]) -> Iterator[Figure
     yield Figure("jobs replayed", len(jobs), "")
     yield Figure("jobs that met a cold worker, local cloud", len(cold), "")
     yield Figure(f"the same, simulated, mean of {len(SEEDS)} seeds", simulated, "")
-    yield Figure("difference", abs(simulated - len(cold)) / len(cold), "x", most=0.10)
+    yield Figure("difference", abs(simulated - len(cold)) / max(len(cold), 1), "x", most=0.10)
 
 
 def _measurements(cold: list[dict[str, Any]]) -> Measurements:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,20 +25,28 @@ class Figure:
         """Whether the target, if there is one, is met."""
         return (self.least is None or self.value >= self.least) and (self.most is None or self.value <= self.most)
 
-    @property
-    def verdict(self) -> str:
-        """Whether the target is met, and what it is; empty when there is none."""
+    def verdict(self, *, is_judged: bool) -> str:
+        """Return whether the target is met, and the target; an empty text if there is none."""
         if self.least is None and self.most is None:
             return ""
         bound = f"at most {self.most:g}" if self.least is None else f"at least {self.least:g}"
+        if not is_judged:
+            return f"  not judged: {bound}"
         return f"  {'met' if self.is_met else 'MISSED'}: {bound}"
 
 
-def report(benchmark: str, figures: list[Figure]) -> int:
-    """Print the figures and leave them as JSON; 1 when a target is missed."""
-    for figure in figures:
-        print(f"  {figure.name:<58} {figure.value:10.3f} {figure.unit:<8}{figure.verdict}", flush=True)
+def report(benchmark: str, figures: Iterable[Figure], *, smallest: bool) -> int:
+    """Print the figures and keep them as JSON; returns 1 if a target is missed.
+
+    Figures of the smallest size mean nothing: they are neither judged nor kept.
+    """
+    measured = list(figures)
+    for figure in measured:
+        verdict = figure.verdict(is_judged=not smallest)
+        print(f"  {figure.name:<58} {figure.value:10.3f} {figure.unit:<8}{verdict}", flush=True)
+    if smallest:
+        return 0
     RESULTS.mkdir(parents=True, exist_ok=True)
-    content = json.dumps([asdict(figure) for figure in figures], indent=2)
+    content = json.dumps([asdict(figure) for figure in measured], indent=2)
     (RESULTS / f"{benchmark}.json").write_text(content + "\n", encoding="utf-8")
-    return int(not all(figure.is_met for figure in figures))
+    return int(not all(figure.is_met for figure in measured))

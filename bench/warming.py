@@ -7,76 +7,82 @@ environments are killed. A fleet's worker is measured instead of Lambda's: a pro
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
-from rich.console import Console
 
-from bench.cloud import _credentials
+from bench import command
+from bench.local_cloud import LocalCloud, api_client, credentials, fetch_token, local_cloud, wait_for_success
 from bench.model import big_model
 from bench.report import RESULTS, Figure, report
-from local import cloud, emulator, fleet
+from local import emulator, fleet
 from local.cloud import ARTIFACTS
 from local.package.assemble import build
-from local.stack import Stack
-from local.steps import Steps
 from shared.clock import now_ms
 from shared.warmup import Round, Rounds
 
 FOLDER = emulator.ROOT / ".samovar" / "bench-warming"
 PLOT = emulator.ROOT / "docs" / "warming.svg"
-LEADS = (0, 1, 2, 5, 10)  # seconds between token and job
-ROUNDS = 3
-PAUSES = (0.5, 1.5, 2.5, 3.5)  # before a fleet's jobs, so that they meet each part of its turn around the lanes
 NOT_MEASURED = ("SnapStart: restored from a snapshot, which only AWS does",)
 PATIENCE_SECONDS = 120
 TEXT = "Ada Lovelace met Charles Babbage in London."
 
 
+@dataclass(frozen=True)
+class Size:
+    """The models, how often each is measured, and the seconds between what a round waits for.
+
+    `leads` are between token and job. `pauses` are before a fleet's jobs, so that they meet each part of its turn
+    around the lanes.
+    """
+
+    models: tuple[str, ...]
+    rounds: int
+    leads: tuple[float, ...]
+    pauses: tuple[float, ...]
+
+
+FULL = Size(models=("small", "big"), rounds=3, leads=(0, 1, 2, 5, 10), pauses=(0.5, 1.5, 2.5, 3.5))
+SMALLEST = Size(models=("small",), rounds=1, leads=(0,), pauses=(0.5,))
+
+
 class Bench:
     """A local cloud, and its worker as cold as wanted."""
 
-    def __init__(self, stack: Stack, http: httpx.Client) -> None:
+    def __init__(self, cloud: LocalCloud, http: httpx.Client) -> None:
         """Needs AWS's settings in the environment."""
-        self._stack, self._http = stack, http
+        stack = cloud.stack
+        self._stack, self._http, self._folder = stack, http, cloud.folder
         self._rounds = Rounds(stack.outputs["jobs_table"])
         self._version = stack.outputs["settings"]["auth"]["WORKER_VERSION"]
-        self.token()
 
     def token(self) -> dict[str, Any]:
         """Fetch a token; what it says of the worker."""
-        credentials = (self._stack.client_id, self._stack.client_secret)
-        answer = self._http.post("/oauth/token", data={"grant_type": "client_credentials"}, auth=credentials)
-        granted = answer.raise_for_status().json()
-        self._http.headers["authorization"] = f"Bearer {granted['access_token']}"
-        worker: dict[str, Any] = granted["worker"]
+        worker: dict[str, Any] = fetch_token(self._http, self._stack)["worker"]
         return worker
 
     def job(self) -> float:
         """Seconds from a job's submission to its result."""
         began = time.perf_counter()
         job = self._http.post("/analyze", json={"text": TEXT}).raise_for_status().json()
-        until = time.monotonic() + PATIENCE_SECONDS
-        while job["status"] in {"queued", "running"} and time.monotonic() < until:
-            job = self._http.get(f"/jobs/{job['id']}", params={"wait": 20}).raise_for_status().json()
-        if job["status"] != "succeeded":
-            raise RuntimeError(f"The job is {job['status']} after {PATIENCE_SECONDS} s")
+        wait_for_success(self._http, job["id"], seconds=PATIENCE_SECONDS)
         return time.perf_counter() - began
 
     def cool(self) -> None:
         """Kill the worker's environments, and let the table forget them and the last round."""
-        for pid in _environments():
-            os.kill(pid, signal.SIGKILL)
+        for pid in self.environments():
+            with suppress(ProcessLookupError):  # it has ended meanwhile
+                os.kill(pid, signal.SIGKILL)
         dynamodb, table = self._stack.client("dynamodb"), self._stack.outputs["jobs_table"]
         dynamodb.update_item(
             TableName=table,
@@ -86,6 +92,18 @@ class Bench:
         )
         dynamodb.delete_item(TableName=table, Key={"id": {"S": "pace#jobs"}, "part": {"S": "pace"}})
         time.sleep(3)  # what the API has read of it is forgotten, too
+
+    def environments(self) -> list[int]:
+        """The processes of Lambda's environments of this cloud's worker."""
+        found = []
+        for process in Path("/proc").iterdir():
+            try:
+                program = (process / "cmdline").read_bytes()
+            except OSError:
+                continue  # it has ended meanwhile, or is not a process
+            if f"{self._folder}/".encode() in program and b"-worker-" in program:
+                found.append(int(process.name))
+        return found
 
     def round(self) -> Round:
         """The latest warm-up round."""
@@ -101,55 +119,65 @@ class Bench:
         raise RuntimeError("The worker did not get ready")
 
 
-def main() -> int:
-    """Measure with each model."""
-    parser = argparse.ArgumentParser(prog="python -m bench.warming", description=__doc__)
-    parser.add_argument("--models", nargs="+", choices=("small", "big"), default=("small", "big"))
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each is measured (default: %(default)s)")
-    options = parser.parse_args()
-    figures: list[Figure] = []
-    measured: dict[str, Any] = {}
-    for model in options.models:
-        variables = {"artifacts": str(_artifacts_with_big_model())} if model == "big" else {}
-        try:
-            with Steps(Console(file=sys.stdout, highlight=False)) as steps:
-                stack = cloud.up(FOLDER, steps=steps, port=None, variables=variables)
-            with _credentials(stack), httpx.Client(base_url=stack.api_url, timeout=60, trust_env=False) as http:
-                bench = Bench(stack, http)
-                measured[model] = _measure(bench, model, options.rounds)
-                measured[model]["seconds"]["fleet"] = _measure_fleet(bench, stack, model, options.rounds)
-        finally:
-            cloud.down(FOLDER)
-        figures += _figures(model, measured[model])
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    content = json.dumps({"measured": measured, "not_measured": NOT_MEASURED}, indent=2)
-    (RESULTS / "warming-seconds.json").write_text(content + "\n", encoding="utf-8")
-    PLOT.write_text(_drawn(measured), encoding="utf-8")
-    missed = report("warming", figures)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure with each model; returns 1 if a target is missed."""
+    parser = command.parser("warming", __doc__)
+    parser.add_argument("--models", nargs="+", choices=FULL.models, help="(default: all)")
+    parser.add_argument("--rounds", type=int, help=f"how often each is measured (default: {FULL.rounds})")
+    options = parser.parse_args(arguments)
+    size = SMALLEST if options.smallest else FULL
+    size = replace(size, models=options.models or size.models, rounds=options.rounds or size.rounds)
+    measured = {model: _of_model(model, size, options.folder) for model in size.models}
+    if not options.smallest:
+        _keep(measured)
+    figures = [figure for model, of_model in measured.items() for figure in _figures(model, of_model)]
+    missed = report("warming", figures, smallest=options.smallest)
     for what in NOT_MEASURED:
         print(f"  {what:<58} not measured", flush=True)
     return missed
 
 
-def _measure(bench: Bench, model: str, rounds: int) -> dict[str, Any]:
+def _of_model(model: str, size: Size, borrowed: Path | None) -> dict[str, Any]:
+    """Measure with a model; a cloud that is borrowed keeps the model it has."""
+    variables = {"artifacts": str(_artifacts_with_big_model())} if model == "big" and borrowed is None else {}
+    with (
+        local_cloud(borrowed, own=FOLDER, variables=variables) as cloud,
+        credentials(cloud.stack),
+        api_client(cloud.stack) as http,
+    ):
+        bench = Bench(cloud, http)
+        measured = _measure(bench, model, size)
+        measured["seconds"]["fleet"] = _measure_fleet(bench, cloud, model, size)
+    return measured
+
+
+def _keep(measured: dict[str, Any]) -> None:
+    """Write what was measured as JSON, and as a picture."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    content = json.dumps({"measured": measured, "not_measured": NOT_MEASURED}, indent=2)
+    (RESULTS / "warming-seconds.json").write_text(content + "\n", encoding="utf-8")
+    PLOT.write_text(_drawn(measured), encoding="utf-8")
+
+
+def _measure(bench: Bench, model: str, size: Size) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {}
     environments: dict[str, list[int]] = {}
     promised: list[float] = []
     for _ in range(3):
         bench.job()
-    for number in range(rounds):
-        print(f"  {model} model, round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+    for number in range(size.rounds):
+        print(f"  {model} model, round {number + 1} of {size.rounds}", file=sys.stderr, flush=True)
         bench.cool()
         seconds.setdefault("cold", []).append(bench.job())
         seconds.setdefault("warm", []).append(bench.job())
-        for lead in LEADS:
+        for lead in size.leads:
             bench.cool()
             began = now_ms()
             said = bench.token()["ready_in_seconds"]
             time.sleep(lead)
             name = f"token {lead} s before"
             seconds.setdefault(name, []).append(bench.job())
-            environments.setdefault(name, []).append(len(_environments()))
+            environments.setdefault(name, []).append(len(bench.environments()))
             promised.append(said / bench.ready_seconds(began))
         bench.cool()
         began = now_ms()
@@ -159,16 +187,15 @@ def _measure(bench: Bench, model: str, rounds: int) -> dict[str, Any]:
     return {"seconds": seconds, "environments": environments, "promised": promised}
 
 
-def _measure_fleet(bench: Bench, stack: Stack, model: str, rounds: int) -> list[float]:
+def _measure_fleet(bench: Bench, cloud: LocalCloud, model: str, size: Size) -> list[float]:
     """What a job takes where Lambda has no part in it."""
     seconds = []
-    folder = Path(tempfile.mkdtemp(prefix="fleet-", dir=FOLDER / "tmp"))  # which goes with the emulator
-    with fleet.without_lambda(stack), fleet.poller(stack, folder):
+    with cloud.scratch() as folder, fleet.without_lambda(cloud.stack), fleet.poller(cloud.stack, folder):
         bench.cool()
         bench.job()
-        for number in range(rounds):
-            print(f"  {model} model, fleet, round {number + 1} of {rounds}", file=sys.stderr, flush=True)
-            for pause in PAUSES:
+        for number in range(size.rounds):
+            print(f"  {model} model, fleet, round {number + 1} of {size.rounds}", file=sys.stderr, flush=True)
+            for pause in size.pauses:
                 time.sleep(pause)
                 seconds.append(bench.job())
     return seconds
@@ -212,19 +239,6 @@ def _drawn(measured: dict[str, Any]) -> str:
     size = f'width="760" height="{24 + 22 * (len(bars) + len(NOT_MEASURED))}"'
     style = 'font-family="sans-serif" font-size="13" fill="#333"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n' + "\n".join(rows) + "\n</svg>\n"
-
-
-def _environments() -> list[int]:
-    """The processes of this cloud's worker."""
-    found = []
-    for process in Path("/proc").iterdir():
-        try:
-            command = (process / "cmdline").read_bytes()
-        except OSError:
-            continue  # it has ended meanwhile, or is not a process
-        if str(FOLDER).encode() in command and b"-worker-" in command:
-            found.append(int(process.name))
-    return found
 
 
 def _artifacts_with_big_model() -> Path:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import socket
 import statistics
 import sys
@@ -13,28 +11,42 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import httpx
-from rich.console import Console
 
+from bench import command
+from bench.local_cloud import api_client, local_cloud
 from bench.report import Figure, report
-from local import clients, cloud, emulator
+from local import emulator
 from local.stack import Stack
-from local.steps import Steps
 
 FOLDER = emulator.ROOT / ".samovar" / "bench-webhooks"
-JOBS = 1_000
 # More environments than cores only wait for each other.
 VARIABLES = {"worker_concurrency": {"jobs": 2, "solo": 2}, "webhook_concurrency": 4}
 PATIENCE_SECONDS = 600
 DEAD = "http://127.0.0.1:9/hook"  # the port of `discard`, where nobody listens
-# Each delivery that hangs holds an environment for 15 s: so many jobs at a time leave some free.
-HANGING_JOBS, HANGING_ENVIRONMENTS = 30, 40
-HANGING_SECONDS = 45  # two attempts, five seconds apart; the third is minutes later
 PARTS = ("idle", "burst", "hanging")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many jobs have a webhook, and how many of those hang.
+
+    Each delivery that hangs holds an environment for 15 s: `hanging_jobs` at a time leave some environments free.
+    """
+
+    jobs: int
+    hanging_jobs: int
+    hanging_environments: int
+    hanging_seconds: float
+
+
+# 45 s hold two attempts, five seconds apart; the third is minutes later.
+FULL = Size(jobs=1_000, hanging_jobs=30, hanging_environments=40, hanging_seconds=45)
+SMALLEST = Size(jobs=2, hanging_jobs=1, hanging_environments=8, hanging_seconds=0)
 
 
 class Receiver:
@@ -107,37 +119,36 @@ def hanging() -> Iterator[str]:
                 connection.close()
 
 
-def main() -> int:
-    """Start the cloud, measure, stop it."""
-    parser = argparse.ArgumentParser(prog="python -m bench.webhooks", description=__doc__)
-    parser.add_argument("--jobs", type=int, default=JOBS, help="how many jobs have a webhook (default: %(default)s)")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure at a local cloud; returns 1 if a target is missed."""
+    parser = command.parser("webhooks", __doc__)
+    parser.add_argument("--jobs", type=int, help=f"how many jobs have a webhook (default: {FULL.jobs:,})")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: all)")
-    options = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = "1"
-    try:
-        with Steps(Console(file=sys.stdout, highlight=False)) as steps:
-            stack = cloud.up(FOLDER, steps=steps, port=None, variables=VARIABLES)
-        first = (stack.client_id, stack.client_secret)
-        second = clients.register(
-            stack.client("dynamodb"), stack.outputs["clients_table"], name="dead", scope=clients.SCOPE
-        )
-        _give_secret(stack, second[0])
-        with Receiver().listening() as receiver, _client(stack, first) as client, _client(stack, second) as other:
-            return report("webhooks", list(_figures(stack, client, other, receiver, options.only, options.jobs)))
-    finally:
-        cloud.down(FOLDER)
+    options = parser.parse_args(arguments)
+    size = SMALLEST if options.smallest else FULL
+    size = replace(size, jobs=options.jobs or size.jobs)
+    with (
+        local_cloud(options.folder, own=FOLDER, variables=VARIABLES) as cloud,
+        cloud.guest("dead") as second,
+        Receiver().listening() as receiver,
+        api_client(cloud.stack) as client,
+        api_client(second) as other,
+    ):
+        figures = _figures(cloud.stack, client, other, receiver, options.only, size)
+        return report("webhooks", figures, smallest=options.smallest)
 
 
 def _figures(
-    stack: Stack, client: httpx.Client, other: httpx.Client, receiver: Receiver, parts: Sequence[str], jobs: int
+    stack: Stack, client: httpx.Client, other: httpx.Client, receiver: Receiver, parts: Sequence[str], size: Size
 ) -> Iterator[Figure]:
-    _arrived(client, receiver, 5)  # warm
+    _arrived(client, receiver, min(5, size.jobs))  # warm
     if "idle" in parts:
-        yield from _idle(client, other, receiver, jobs)
+        yield from _idle(client, other, receiver, size.jobs)
     if "burst" in parts:
-        yield from _burst(client, other, receiver, jobs)
+        yield from _burst(client, other, receiver, size.jobs)
     if "hanging" in parts:
-        yield from _hanging(stack, client, other, receiver, jobs)
+        with _allowed(stack, size.hanging_environments):
+            yield from _hanging(client, other, receiver, size)
 
 
 def _idle(client: httpx.Client, other: httpx.Client, receiver: Receiver, jobs: int) -> Iterator[Figure]:
@@ -157,19 +168,15 @@ def _burst(client: httpx.Client, other: httpx.Client, receiver: Receiver, jobs: 
     yield from _half(client, receiver, jobs // 2, (other, DEAD), "that is dead")
 
 
-def _hanging(
-    stack: Stack, client: httpx.Client, other: httpx.Client, receiver: Receiver, jobs: int
-) -> Iterator[Figure]:
-    _allow(stack, HANGING_ENVIRONMENTS)
+def _hanging(client: httpx.Client, other: httpx.Client, receiver: Receiver, size: Size) -> Iterator[Figure]:
+    jobs, environments = size.hanging_jobs, size.hanging_environments
     with hanging() as url:
-        _arrived(client, receiver, HANGING_JOBS, beside=(other, url))  # begins the environments
-        time.sleep(HANGING_SECONDS)
-        beside = statistics.median(_arrived(client, receiver, HANGING_JOBS, beside=(other, url)))
-        yield Figure(
-            f"… while {HANGING_JOBS} hang, {HANGING_ENVIRONMENTS} environments, median", beside, "ms", most=1_000
-        )
-        time.sleep(HANGING_SECONDS)
-        yield from _half(client, receiver, jobs // 2, (other, url), "that hangs")
+        _arrived(client, receiver, jobs, beside=(other, url))  # begins the environments
+        time.sleep(size.hanging_seconds)
+        beside = statistics.median(_arrived(client, receiver, jobs, beside=(other, url)))
+        yield Figure(f"… while {jobs} hang, {environments} environments, median", beside, "ms", most=1_000)
+        time.sleep(size.hanging_seconds)
+        yield from _half(client, receiver, size.jobs // 2, (other, url), "that hangs")
 
 
 def _half(
@@ -180,13 +187,17 @@ def _half(
     yield Figure("… from a job's end to its arrival, median", statistics.median(half), "ms")
 
 
-def _allow(stack: Stack, environments: int) -> None:
-    """Let so many deliveries be attempted at a time."""
+@contextmanager
+def _allowed(stack: Stack, environments: int) -> Iterator[None]:
+    """Let so many deliveries be attempted at a time, until the block ends."""
     service = stack.client("lambda")
-    for mapping in service.list_event_source_mappings()["EventSourceMappings"]:
-        if mapping["EventSourceArn"].endswith("-webhooks"):
-            scaling = {"MaximumConcurrency": environments}
-            service.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig=scaling)
+    listed = service.list_event_source_mappings()["EventSourceMappings"]
+    (mapping,) = [one for one in listed if one["EventSourceArn"].endswith("-webhooks")]
+    service.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": environments})
+    try:
+        yield
+    finally:
+        service.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig=mapping["ScalingConfig"])
 
 
 def _arrived(
@@ -216,22 +227,6 @@ def _submit(client: httpx.Client, url: str, *, waits: bool) -> str:
     if waits:  # for its end, so that one comes after the other
         client.get(f"/jobs/{job_id}", params={"wait": 20}).raise_for_status()
     return job_id
-
-
-def _give_secret(stack: Stack, client_id: str) -> None:
-    table, key = stack.outputs["clients_table"], stack.outputs["webhook_secrets_key_arn"]
-    clients.give_webhook_secret(
-        stack.client("dynamodb"), stack.client("kms"), table=table, key=key, client_id=client_id
-    )
-
-
-def _client(stack: Stack, credentials: tuple[str, str]) -> httpx.Client:
-    def http(**options: Any) -> httpx.Client:
-        return httpx.Client(base_url=stack.api_url, timeout=60, trust_env=False, **options)
-
-    with http() as unauthenticated:
-        answer = unauthenticated.post("/oauth/token", data={"grant_type": "client_credentials"}, auth=credentials)
-    return http(headers={"authorization": f"Bearer {answer.raise_for_status().json()['access_token']}"})
 
 
 if __name__ == "__main__":
