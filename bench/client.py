@@ -18,16 +18,17 @@ from local import emulator
 from local.stack import Stack
 
 FOLDER = emulator.ROOT / ".samovar" / "bench-client"
-# In a process of its own, which holds nothing but the client; prints seconds and its peak in kB (bytes on macOS).
+# In a process of its own, which holds nothing but the client; prints seconds and its peak in MB.
 MANY = """
-import resource, sys, time
+import sys, time
 import samovar
+from bench.memory import peak_memory_mb
 began = time.perf_counter()
 with samovar.Client.from_environment() as client:
     texts = (f"Ada Lovelace wrote program {number} in London." for number in range(int(sys.argv[1])))
     ended = sum(job.status == "succeeded" for job in client.analyze_many(texts, concurrency=8))
 assert ended == int(sys.argv[1]), ended
-print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(time.perf_counter() - began, peak_memory_mb())
 """
 
 
@@ -70,18 +71,15 @@ def _many(stack: Stack, texts: int) -> Iterator[Figure]:
     }
     done = subprocess.run(
         [sys.executable, "-c", MANY, str(texts)],
+        cwd=emulator.ROOT,
         env={**os.environ, **credentials},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
     seconds, peak = map(float, done.stdout.split())
-    yield Figure(f"analyze_many of {texts:,} short texts, peak memory", _megabytes(peak), "MB", most=100)
+    yield Figure(f"analyze_many of {texts:,} short texts, peak memory", peak, "MB", most=100)
     yield Figure(f"analyze_many of {texts:,} short texts", texts / seconds, "jobs/s")
-
-
-def _megabytes(peak: float) -> float:
-    return peak / (1_000_000 if sys.platform == "darwin" else 1_000)
 
 
 if __name__ == "__main__":

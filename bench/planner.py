@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from bench import command
+from bench.memory import peak_memory_mb
 from bench.report import Figure, report
 from local.emulator import ROOT
 from planner.costs import Prices
@@ -59,7 +59,7 @@ def _measure(jobs: int) -> None:
     lines = list(plan(traffic, chosen, measured=Measurements(), prices=Prices.read()))
     if any(round(line.jobs) != round(jobs * traffic.per_month) for line in lines):
         raise RuntimeError("Jobs got lost")
-    print(time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(time.process_time() - began, peak_memory_mb())
 
 
 if __name__ == "__main__":
