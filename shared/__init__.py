@@ -1,3 +1,3 @@
-"""What the functions have in common: words, boundaries and the AWS services behind them."""
+"""Code that several functions share: records, errors, and the boundaries to AWS."""
 
 __version__ = "0.1.0"

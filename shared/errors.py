@@ -1,4 +1,4 @@
-"""Every error that Samovar raises on purpose.
+"""The errors that Samovar raises on purpose.
 
 SamovarError
 ├── ApiError                     an answer to an HTTP client (RFC 9457 problem details)
@@ -29,9 +29,9 @@ SamovarError
 │   ├── DeadlineExceeded         deadline_exceeded
 │   ├── ResultTooBig             result_too_big
 │   └── ModelFailed              model_failed
-├── ModelError                   this environment has no usable model; its jobs go elsewhere
+├── ModelError                   this environment has no usable model; another one must take its jobs
 ├── UrlRefused                   a webhook may not call this URL or address
-└── Transient                    a service was busy or away; the same call may succeed later
+└── Transient                    a service was throttled or unreachable; the same call may succeed later
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from typing import Any, ClassVar
 
 
 class SamovarError(Exception):
-    """The root of them all."""
+    """The base of all errors."""
 
 
 class ApiError(SamovarError):
@@ -58,7 +58,7 @@ class ApiError(SamovarError):
         self.members = members
 
     def problem(self) -> dict[str, Any]:
-        """The problem document: `type`, `title`, `status`, `detail`, `code` and the extra members."""
+        """Return the problem document: `type`, `title`, `status`, `detail`, `code` and the extra members."""
         return {
             "type": f"urn:samovar:problem:{self.code}",
             "title": self.title,
@@ -70,79 +70,79 @@ class ApiError(SamovarError):
 
 
 class MalformedBody(ApiError):
-    """The body is not what its content type says."""
+    """A body that does not match its content type."""
 
     status, code, title = 400, "malformed_body", "The body cannot be read"
 
 
 class Unauthorized(ApiError):
-    """No token, or one that does not verify (RFC 6750, section 3)."""
+    """A missing token, or one that does not verify (RFC 6750, section 3)."""
 
     status, code, title = 401, "unauthorized", "A valid access token is required"
 
 
 class InsufficientScope(ApiError):
-    """The token verifies, but does not carry the scope (RFC 6750, section 3.1)."""
+    """A valid token without the scope that the call needs (RFC 6750, section 3.1)."""
 
     status, code, title = 403, "insufficient_scope", "The access token lacks a scope"
 
 
 class NotFound(ApiError):
-    """There is no such thing, or it is another client's: the answer is the same."""
+    """A resource that does not exist or belongs to another client. The answer is the same for both."""
 
     status, code, title = 404, "not_found", "There is nothing here"
 
 
 class MethodNotAllowed(ApiError):
-    """The path exists with other methods, listed in `Allow`."""
+    """A path that exists with other methods only. The header `Allow` lists them."""
 
     status, code, title = 405, "method_not_allowed", "This method is not allowed here"
 
 
 class Conflict(ApiError):
-    """The job is in a state in which this makes no sense."""
+    """A call that the job's state does not allow."""
 
     status, code, title = 409, "conflict", "The job's state does not allow this"
 
 
 class Gone(ApiError):
-    """There was such a job; its client deleted it."""
+    """A job that its client has deleted."""
 
     status, code, title = 410, "gone", "The job was deleted"
 
 
 class BodyTooLarge(ApiError):
-    """The body exceeds what the API takes in one request."""
+    """A body that exceeds the limit for one request."""
 
     status, code, title = 413, "body_too_large", "The body is too large"
 
 
 class UnsupportedMediaType(ApiError):
-    """The content type is not one that this route takes."""
+    """A content type that the route does not accept."""
 
     status, code, title = 415, "unsupported_media_type", "This content type is not supported"
 
 
 class InvalidRequest(ApiError):
-    """The request can be read, but something in it is not valid; `errors` says what and where."""
+    """A request with invalid values. The member `errors` lists them with their places."""
 
     status, code, title = 422, "invalid_request", "The request is not valid"
 
 
 class KeyReused(ApiError):
-    """The idempotency key came with another request before."""
+    """An idempotency key that an earlier, different request used."""
 
     status, code, title = 422, "idempotency_key_reused", "The idempotency key belongs to another request"
 
 
 class RateLimited(ApiError):
-    """The client has used what it may use for now; `limit` names what, `Retry-After` says for how long."""
+    """A request above a limit of the client. The member `limit` names it; `Retry-After` says when to try again."""
 
     status, code, title = 429, "rate_limited", "The client's limit is reached"
 
 
 class Unavailable(ApiError):
-    """A service behind the API is busy or away; the client may repeat the request."""
+    """A failure of a service behind the API. The client may repeat the request."""
 
     status, code, title = 503, "unavailable", "Try again in a moment"
 
@@ -160,43 +160,43 @@ class OAuthError(SamovarError):
 
 
 class OAuthInvalidRequest(OAuthError):
-    """A parameter is missing, repeated or malformed, or there are two ways of authentication."""
+    """A missing, repeated or malformed parameter, or two ways of authentication in one request."""
 
     error = "invalid_request"
 
 
 class OAuthInvalidClient(OAuthError):
-    """Client authentication failed."""
+    """A failed client authentication."""
 
     status, error = 401, "invalid_client"
 
 
 class OAuthUnauthorizedClient(OAuthError):
-    """The client is known and authenticated, but may not use this grant."""
+    """An authenticated client that may not use this grant."""
 
     error = "unauthorized_client"
 
 
 class OAuthUnsupportedGrant(OAuthError):
-    """The grant type is not client_credentials."""
+    """A grant type other than client_credentials."""
 
     error = "unsupported_grant_type"
 
 
 class OAuthInvalidScope(OAuthError):
-    """The scope is unknown, malformed or more than the client has."""
+    """A scope that is unknown, malformed, or not granted to the client."""
 
     error = "invalid_scope"
 
 
 class OAuthUnavailable(OAuthError):
-    """A service behind the endpoint is busy or away."""
+    """A failure of a service behind the token endpoint."""
 
     status, error = 503, "temporarily_unavailable"
 
 
 class JobError(SamovarError):
-    """Ends a job as `failed`, with a stable `code` and whether a retry by the client may help."""
+    """An error that ends a job as `failed`. `code` is stable. If it is `retryable`, a retry may help."""
 
     code: ClassVar[str]
     title: ClassVar[str]
@@ -204,48 +204,48 @@ class JobError(SamovarError):
 
 
 class InputMissing(JobError):
-    """The stored input is gone or cannot be read back."""
+    """A stored input that is gone or cannot be read back."""
 
     code, title = "input_missing", "The input is no longer there"
 
 
 class InvalidInput(JobError):
-    """An upload is not what it was announced to be."""
+    """An upload that does not match its content type."""
 
     code, title = "invalid_input", "The input cannot be read"
 
 
 class DeadlineExceeded(JobError):
-    """The job was not done in time."""
+    """A job that was not done by its deadline."""
 
     code, title, retryable = "deadline_exceeded", "The job was not done by its deadline", True
 
 
 class AttemptsExhausted(JobError):
-    """Every attempt ended without a word, as when the environment runs out of memory."""
+    """A job whose attempts all failed or ended without a result, as when the environment runs out of memory."""
 
     code, title, retryable = "attempts_exhausted", "The job was attempted too often", True
 
 
 class ResultTooBig(JobError):
-    """The merged result does not fit where it is put together."""
+    """A merged result that does not fit into temporary storage."""
 
     code, title = "result_too_big", "The result is too big"
 
 
 class ModelFailed(JobError):
-    """The model raised an error on this input."""
+    """An error that the model raised on this input."""
 
     code, title = "model_failed", "The model cannot analyze this input"
 
 
 class ModelError(SamovarError):
-    """The model artifact cannot be fetched, verified, unpacked or loaded."""
+    """A model artifact that cannot be fetched, verified, unpacked or loaded."""
 
 
 class UrlRefused(SamovarError):
-    """A URL, or an address that its host has, which a webhook may not call; the message says why."""
+    """A URL, or an address of its host, that a webhook may not call. The message gives the reason."""
 
 
 class Transient(SamovarError):
-    """A throttle, a time-out or a 5xx of a service; nothing is known to be wrong with the call."""
+    """A throttle, a time-out or a 5xx of a service. The same call may succeed later."""

@@ -1,4 +1,4 @@
-"""What every function behind the HTTP API does around its routes: request ids, bodies, answers to errors."""
+"""Handling of HTTP API events that all routes share: request ids, bodies, and answers to errors."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Event = dict[str, Any]
 
 
 class InternalError(ApiError):
-    """A defect of ours; the log has it under the answer's request id."""
+    """A defect of the service. The log holds it under the request id of the answer."""
 
     status, code, title = 500, "internal_error", "Something went wrong on our side"
 
 
 def answer(event: Event, resolve: Callable[[Event], Event]) -> Event:
-    """The answer of `resolve` to an HTTP API event (payload 2.0), with `x-request-id` and never an exception."""
+    """Return the answer of `resolve` to an HTTP API event (payload 2.0), with `x-request-id`. Never raise."""
     request_id = event["requestContext"]["requestId"]
     logger.set_correlation_id(request_id)
     try:
@@ -35,21 +35,21 @@ def answer(event: Event, resolve: Callable[[Event], Event]) -> Event:
         response = gateway_response(error)
     except Transient as error:
         response = gateway_response(unavailable(error))
-    except Exception:  # noqa: BLE001 (the last resort: a client gets an answer, the log the trace)
-        logger.exception("An error that nobody expected")
-        response = gateway_response(InternalError("The request was not handled; please report its x-request-id"))
+    except Exception:  # noqa: BLE001 (the client must get an answer; the log keeps the traceback)
+        logger.exception("Unexpected error")
+        response = gateway_response(InternalError("The request failed because of a defect. Report its x-request-id."))
     response.setdefault("headers", {})["x-request-id"] = request_id
     return response
 
 
 def unavailable(error: Transient) -> Unavailable:
-    """What a client is told when a service is busy or away; the log has the reason."""
-    logger.warning("A service is busy or away", reason=str(error))
+    """Return the answer to a client when a service is throttled or unreachable. Log the reason."""
+    logger.warning("A service is throttled or unreachable", reason=str(error))
     return Unavailable("A service behind the API is busy", headers={"retry-after": "1"})
 
 
 def problem(error: ApiError) -> Response[str]:
-    """`error` as the resolver's response (RFC 9457)."""
+    """Return `error` as a response of the resolver (RFC 9457)."""
     return Response(
         status_code=error.status,
         content_type=PROBLEM,
@@ -59,16 +59,16 @@ def problem(error: ApiError) -> Response[str]:
 
 
 def gateway_response(error: ApiError) -> Event:
-    """`error` as the gateway's response, for what is refused before the resolver."""
+    """Return `error` as a response of the gateway, for a request that is refused before the resolver runs."""
     headers = {"content-type": PROBLEM, **error.headers}
     return {"statusCode": error.status, "headers": headers, "body": json.dumps(error.problem())}
 
 
 def text_body(event: Event) -> str:
-    """The body as text, whichever way the gateway passed it.
+    """Return the body as text. The gateway may have encoded it as base64.
 
     Raises:
-        MalformedBody: when it is not UTF-8.
+        MalformedBody: If the body is not UTF-8.
     """
     body: str = event.get("body") or ""
     if not event.get("isBase64Encoded"):

@@ -1,8 +1,8 @@
-"""Structured logs: one JSON object a line, by AWS Lambda Powertools."""
+"""The structured logger: one JSON object per line, written by Powertools for AWS Lambda."""
 
 from __future__ import annotations
 
 from aws_lambda_powertools import Logger
 
-# The service's name and the level come from POWERTOOLS_SERVICE_NAME and POWERTOOLS_LOG_LEVEL.
+# POWERTOOLS_SERVICE_NAME and POWERTOOLS_LOG_LEVEL set the service's name and the level.
 logger = Logger(utc=True)

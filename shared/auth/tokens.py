@@ -1,7 +1,4 @@
-"""Access tokens: JSON Web Tokens (RFC 9068) signed by a key that never leaves KMS.
-
-The only module that imports `jwt`.
-"""
+"""Access tokens: JSON Web Tokens (RFC 9068), signed by a key that never leaves KMS. No other module imports `jwt`."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from jwt.algorithms import RSAAlgorithm
 
-from shared import aws
+from shared.aws.client import make_client, translate_errors
 from shared.errors import InsufficientScope, Unauthorized
 
 ALGORITHM = "RS256"
@@ -29,19 +26,19 @@ _REQUIRED_CLAIMS = ["iss", "sub", "aud", "client_id", "scope", "iat", "exp", "jt
 
 
 class KmsSigner:
-    """Signs with a key in KMS, `RSASSA_PKCS1_V1_5_SHA_256`."""
+    """A function that signs with a KMS key (`RSASSA_PKCS1_V1_5_SHA_256`)."""
 
     def __init__(self, key_arn: str) -> None:
-        """Of the asymmetric KMS key `key_arn`; the AWS client is built at first use."""
+        """Use the asymmetric key `key_arn`. The AWS client is built at first use."""
         self._key_arn = key_arn
 
     def __call__(self, message: bytes) -> bytes:
-        """Sign `message`, at most 4,096 bytes long; the signature has 256 bytes.
+        """Return the signature of `message`. The message may have 4,096 bytes; the signature has 256.
 
         Raises:
-            Transient: when KMS is busy or away.
+            Transient: If KMS is throttled or unreachable.
         """
-        with aws.translated("Signing the token"):
+        with translate_errors("Signing the token"):
             answer = self._kms.sign(
                 KeyId=self._key_arn,
                 Message=message,
@@ -52,11 +49,11 @@ class KmsSigner:
 
     @cached_property
     def _kms(self) -> Any:
-        return aws.client("kms", read_timeout=3)
+        return make_client("kms", read_timeout=3)
 
 
 class _RemoteRSA(RSAAlgorithm):
-    """PyJWT's RS256, whose key is a function that signs."""
+    """PyJWT's algorithm RS256 with a function that signs in place of a key."""
 
     def __init__(self) -> None:
         super().__init__(RSAAlgorithm.SHA256)
@@ -65,29 +62,29 @@ class _RemoteRSA(RSAAlgorithm):
         return key
 
     def check_key_length(self, key: Any) -> str | None:  # noqa: ARG002 (PyJWT's signature)
-        return None  # Terraform decides the length, KMS keeps it
+        return None  # Terraform sets the length
 
     def sign(self, msg: bytes, key: Any) -> bytes:
         signature: bytes = key(msg)
         return signature
 
 
-# An own instance, so that the algorithms of PyJWT's global one stay as they are.
+# A separate instance leaves the algorithms of PyJWT's global one unchanged.
 _JWS = jwt.PyJWS(algorithms=[ALGORITHM])
 _JWS.unregister_algorithm(ALGORITHM)
 _JWS.register_algorithm(ALGORITHM, _RemoteRSA())
 
 
 @dataclass(frozen=True)
-class Minter:
-    """Mints tokens whose issuer and audience are the API itself."""
+class TokenIssuer:
+    """The issuer of access tokens. The API is both the issuer and the audience."""
 
     issuer: str
     key_id: str
     sign: Callable[[bytes], bytes]
 
-    def mint(self, *, client_id: str, scope: str, now: int) -> str:
-        """A signed token for `client_id`, valid from `now` (seconds) for an hour."""
+    def issue(self, *, client_id: str, scope: str, now: int) -> str:
+        """Return a signed token for `client_id` that is valid for an hour from `now` (seconds since the epoch)."""
         claims = {
             "iss": self.issuer,
             "sub": client_id,
@@ -105,20 +102,24 @@ class Minter:
 
 @dataclass(frozen=True)
 class Principal:
-    """Who is calling, according to a verified token."""
+    """The caller, according to a verified token."""
 
     client_id: str
     scopes: frozenset[str]
 
     def require(self, scope: str) -> None:
-        """Raises InsufficientScope unless the token carries `scope`."""
+        """Check that the token carries `scope`.
+
+        Raises:
+            InsufficientScope: If it does not.
+        """
         if scope not in self.scopes:
             challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
             raise InsufficientScope(f"This call needs the scope {scope}", headers={"www-authenticate": challenge})
 
 
-class Verifier:
-    """Verifies tokens locally, against keys that Terraform read from KMS."""
+class TokenVerifier:
+    """A verifier of access tokens. It needs no network: Terraform passes the public keys to the function."""
 
     def __init__(self, *, issuer: str, public_keys: Mapping[str, bytes]) -> None:
         """Trust `issuer`'s `public_keys`: `kid` → DER SubjectPublicKeyInfo."""
@@ -126,27 +127,27 @@ class Verifier:
         self._keys = public_keys
 
     def authenticate(self, authorization: str | None) -> Principal:
-        """The principal behind an `Authorization` header (RFC 6750, section 2.1).
+        """Return the caller that an `Authorization` header names (RFC 6750, section 2.1).
 
         Raises:
-            Unauthorized: for anything but a token that this API minted and that is still valid.
+            Unauthorized: If the header holds no valid token that this API issued.
         """
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthorized("Send `Authorization: Bearer <access token>`", headers=_challenge())
         try:
-            claims = self._verified_claims(token.strip())
+            claims = self._verify(token.strip())
         except (jwt.PyJWTError, UnicodeError, RecursionError) as error:
             raise Unauthorized(f"The access token is refused: {error}", headers=_challenge(error)) from None
         return Principal(client_id=claims["client_id"], scopes=frozenset(claims["scope"].split()))
 
-    def _verified_claims(self, token: str) -> dict[str, Any]:
+    def _verify(self, token: str) -> dict[str, Any]:
         header = jwt.get_unverified_header(token)
         if str(header.get("typ", "")).lower().removeprefix("application/") != TOKEN_TYPE:
             raise jwt.InvalidTokenError(f"its type is not {TOKEN_TYPE}")
         claims: dict[str, Any] = jwt.decode(
             token,
-            key=self._key(header.get("kid")),
+            key=self._public_key(header.get("kid")),
             algorithms=[ALGORITHM],
             audience=self._issuer,
             issuer=self._issuer,
@@ -157,19 +158,19 @@ class Verifier:
             raise jwt.InvalidTokenError("a claim has the wrong type")
         return claims
 
-    def _key(self, key_id: object) -> RSAPublicKey:
+    def _public_key(self, key_id: object) -> RSAPublicKey:
         if not isinstance(key_id, str) or key_id not in self._keys:
             raise jwt.InvalidTokenError("its key is not known")
-        return _public_key(self._keys[key_id])
+        return _load_public_key(self._keys[key_id])
 
 
-def jwks(public_keys: Mapping[str, bytes]) -> dict[str, list[dict[str, Any]]]:
-    """The JSON Web Key Set (RFC 7517, section 5) of `public_keys`: `kid` → DER SubjectPublicKeyInfo."""
+def key_set(public_keys: Mapping[str, bytes]) -> dict[str, list[dict[str, Any]]]:
+    """Return the JSON Web Key Set (RFC 7517, section 5) of `public_keys`: `kid` → DER SubjectPublicKeyInfo."""
     return {"keys": [_jwk(key_id, der) for key_id, der in public_keys.items()]}
 
 
 def _jwk(key_id: str, der: bytes) -> dict[str, Any]:
-    parameters = RSAAlgorithm.to_jwk(_public_key(der), as_dict=True)
+    parameters = RSAAlgorithm.to_jwk(_load_public_key(der), as_dict=True)
     return {
         "kty": "RSA",
         "use": "sig",
@@ -181,13 +182,13 @@ def _jwk(key_id: str, der: bytes) -> dict[str, Any]:
 
 
 @cache
-def _public_key(der: bytes) -> RSAPublicKey:
+def _load_public_key(der: bytes) -> RSAPublicKey:
     key = load_der_public_key(der)
     if not isinstance(key, RSAPublicKey):
-        raise TypeError(f"An RSA public key is needed, not {type(key).__name__}")
+        raise TypeError(f"The key must be an RSA public key, not {type(key).__name__}")
     return key
 
 
 def _challenge(error: Exception | None = None) -> dict[str, str]:
-    """`WWW-Authenticate` (RFC 6750, section 3): no error code when no token was sent."""
+    """Return the header `WWW-Authenticate` (RFC 6750, section 3). It has no error code if no token was sent."""
     return {"www-authenticate": "Bearer" if error is None else 'Bearer error="invalid_token"'}

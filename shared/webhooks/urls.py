@@ -1,10 +1,10 @@
-"""What a webhook may call: https on port 443, at addresses that belong to the public Internet.
+"""The URLs that a webhook may call: https on port 443, at addresses of the public Internet.
 
-Two steps, because nothing is resolved while a client waits: `webhook_target` reads the URL at submit and at each
-attempt; `checked_addresses` decides about the addresses that the host's name has at an attempt.
+The check has two steps, because no name is resolved while a client waits. `parse_webhook_url` reads the URL at submit
+and before each attempt. `check_addresses` checks the addresses to which the host's name resolves at an attempt.
 
-A URL is read by one strict grammar and refused when it does not match: parsers that repair what they are given
-disagree with each other, and what one of them checks is not what another one calls.
+One strict grammar reads the URL and refuses everything else. Lenient parsers disagree with each other: one could then
+check another host than the one that is called.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _CHARACTERS = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?#\[\]-]|%[0-9A-Fa-f]{2
 _URL = re.compile(r"(?P<scheme>[A-Za-z]+)://(?P<authority>[^/?#]*)(?P<path>/[^?#\[\]]*)?(?P<query>\?[^#\[\]]*)?")
 _AUTHORITY = re.compile(r"(?:\[(?P<ipv6>[^\[\]]*)\]|(?P<name>[^:\[\]]*))(?::(?P<port>[1-9][0-9]{0,4}))?")
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
-_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")  # a last label that makes resolvers read the name as an IPv4 address
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")  # resolvers read a name with such a last label as an IPv4 address
 
-# Names that never lead to the public Internet (RFC 6761, 6762, 8375; the last one is reserved for private use).
+# Names outside the public Internet (RFC 6761, 6762, 8375). `internal` is reserved for private use.
 _PRIVATE_NAMES = ("localhost", "local", "home.arpa", "internal")
 
-# The IPv4 special-purpose registry, whole: its anycast services are reachable, but none of them takes webhooks.
-# Not `is_global`, which passes several of these.
+# The whole IANA IPv4 special-purpose registry. Some of its anycast services are reachable, but none takes webhooks.
+# `is_global` would pass several of these.
 _SPECIAL_IPV4 = [
     IPv4Network(block)
     for block in (
@@ -55,11 +55,11 @@ _SPECIAL_IPV4 = [
     )
 ]
 
-# Only this block holds public IPv6 addresses. Outside it lie loopback, link-local, site-local (fec0::/10) and
-# unique local addresses, multicast, segment routing (5f00::/16), and the forms that embed an IPv4 address: mapped,
-# compatible, translated and both of NAT64.
+# Only this block holds public IPv6 addresses. Outside it are loopback, link-local, site-local (fec0::/10) and
+# unique local addresses, multicast, segment routing (5f00::/16), and most forms that embed an IPv4 address:
+# mapped, compatible, translated, and both of NAT64.
 _PUBLIC_IPV6 = IPv6Network("2000::/3")
-# The IPv6 special-purpose registry, as far as it lies inside.
+# The entries of the IANA IPv6 special-purpose registry inside that block.
 _SPECIAL_IPV6 = [
     IPv6Network(block)
     for block in (
@@ -74,11 +74,11 @@ _LOOPBACK = (IPv4Network("127.0.0.0/8"), IPv6Network("::1"))
 
 
 @dataclass(frozen=True)
-class Target:
-    """A URL taken apart: all that is needed to call it, and nothing of it left to interpret.
+class WebhookUrl:
+    """The parts of a URL that are needed to call it.
 
-    `host` is lower-case ASCII, an IPv6 address without its brackets; `path` is the request's target (RFC 9112,
-    section 3.2.1), with the query.
+    `host` is in lower-case ASCII; an IPv6 address has no brackets. `path` is the request target with the query
+    (RFC 9112, section 3.2.1).
     """
 
     scheme: str
@@ -89,57 +89,57 @@ class Target:
 
     @property
     def authority(self) -> str:
-        """The value of the header `Host` (RFC 9110, section 7.2)."""
+        """Return the value of the header `Host` (RFC 9110, section 7.2)."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
     def is_https(self) -> bool:
-        """Whether the connection is encrypted and the receiver must prove its name."""
+        """Return whether the scheme is https."""
         return self.scheme == "https"
 
     @property
     def is_standard(self) -> bool:
-        """Whether it is https on port 443, which alone may leave the machine."""
+        """Return whether the URL is https on port 443. Only such a URL may leave the machine."""
         return self.is_https and self.port == _PORTS["https"]
 
 
-def webhook_target(url: str, *, allow_loopback: bool = False) -> Target:
-    """Read `url`, without resolving its name; a host that is an address is checked here.
+def parse_webhook_url(url: str, *, allow_loopback: bool = False) -> WebhookUrl:
+    """Return the parts of `url`. Do not resolve its name, but check a host that is an address.
 
-    With `allow_loopback`, http and any port are read too: `checked_addresses` keeps them on this machine.
+    With `allow_loopback`, http and other ports are accepted, too. `check_addresses` keeps those on this machine.
 
     Raises:
-        UrlRefused: when a webhook may not call it, or when it can be read in more than one way.
+        UrlRefused: If a webhook may not call the URL, or if the URL is ambiguous.
     """
-    match = _URL.fullmatch(_printable(url))
+    match = _URL.fullmatch(_check_characters(url))
     if match is None:
-        raise UrlRefused("The URL must look like https://host/path?query: no fragment, nothing unencoded")
+        raise UrlRefused("The URL must look like https://host/path?query, percent-encoded and without a fragment")
     scheme = match["scheme"].lower()
     if scheme != "https" and not (allow_loopback and scheme == "http"):
         raise UrlRefused("The URL's scheme must be https")
-    host, port, is_address = _authority(match["authority"])
+    host, port, is_address = _parse_authority(match["authority"])
     path = (match["path"] or "/") + (match["query"] or "")
-    target = Target(scheme, host, port or _PORTS[scheme], path, is_address)
-    if not (target.is_standard or allow_loopback):
+    parsed = WebhookUrl(scheme, host, port or _PORTS[scheme], path, is_address)
+    if not (parsed.is_standard or allow_loopback):
         raise UrlRefused("The URL's port must be 443")
     if is_address:
-        checked_addresses(target, [host], allow_loopback=allow_loopback)
+        check_addresses(parsed, [host], allow_loopback=allow_loopback)
     elif not allow_loopback:
         _check_public_name(host)
-    return target
+    return parsed
 
 
-def checked_addresses(target: Target, addresses: Iterable[str], *, allow_loopback: bool = False) -> list[str]:
-    """The `addresses` of the target's host, written canonically, when each and every one of them may be called.
+def check_addresses(parsed: WebhookUrl, addresses: Iterable[str], *, allow_loopback: bool = False) -> list[str]:
+    """Return `addresses` in canonical form if every one of them may be called.
 
     Raises:
-        UrlRefused: when any of them may not, or when there is none.
+        UrlRefused: If one of them may not be called, or if there is none.
     """
     checked = []
     for text in addresses:
-        address = _parsed(text)
-        if not ((target.is_standard and _is_public(address)) or (allow_loopback and _is_loopback(address))):
+        address = _parse_address(text)
+        if not ((parsed.is_standard and _is_public(address)) or (allow_loopback and _is_loopback(address))):
             raise UrlRefused("The URL's host has an address that is not public")
         checked.append(str(address))
     if not checked:
@@ -147,42 +147,44 @@ def checked_addresses(target: Target, addresses: Iterable[str], *, allow_loopbac
     return checked
 
 
-def _printable(url: str) -> str:
+def _check_characters(url: str) -> str:
     if len(url) > URL_LIMIT:
         raise UrlRefused(f"The URL must have at most {URL_LIMIT:,} characters")
-    # Before anything is matched, so that no white space, control character, backslash or look-alike gets further.
+    # Refuse white space, control characters, backslashes and look-alikes before any other check.
     if not _CHARACTERS.fullmatch(url):
-        raise UrlRefused("The URL holds characters that must be percent-encoded, or in its host written as xn--…")
+        raise UrlRefused("The URL has characters that must be percent-encoded; in the host, use the xn--… form")
     return url
 
 
-def _authority(authority: str) -> tuple[str, int | None, bool]:
-    """The host, the port if it is given, and whether the host is an address."""
+def _parse_authority(authority: str) -> tuple[str, int | None, bool]:
+    """Return the host, the port or None, and whether the host is an address."""
     if "@" in authority:
-        raise UrlRefused("The URL must not hold credentials")
+        raise UrlRefused("The URL must not contain credentials")
     match = _AUTHORITY.fullmatch(authority)
     if match is None or int(match["port"] or 0) > 65_535:
-        raise UrlRefused("The URL's host or port cannot be read")
+        raise UrlRefused("The URL's host or port is malformed")
     port = int(match["port"]) if match["port"] else None
     if match["ipv6"] is not None:
-        return _literal(match["ipv6"], IPv6Address), port, True
+        return _parse_literal(match["ipv6"], IPv6Address), port, True
     name = match["name"].lower()
     if _NUMBER.fullmatch(name.rpartition(".")[2]):
-        return _literal(name, IPv4Address), port, True
+        return _parse_literal(name, IPv4Address), port, True
     _check_name(name)
     return name, port, False
 
 
-def _literal(text: str, kind: type[IPv4Address] | type[IPv6Address]) -> str:
+def _parse_literal(text: str, kind: type[IPv4Address] | type[IPv6Address]) -> str:
     try:
         return str(kind(text))
     except ValueError:
-        raise UrlRefused("The URL's host is an address in an unusual form") from None
+        raise UrlRefused("The URL's host is an address in a non-standard form") from None
 
 
 def _check_name(name: str) -> None:
     if len(name) > _NAME_LIMIT or not all(_LABEL.fullmatch(label) for label in name.split(".")):
-        raise UrlRefused("The URL's host is not a name: labels of letters, digits and hyphens, no dot at the end")
+        raise UrlRefused(
+            "The URL's host is not a valid name: use labels of letters, digits and hyphens, and no dot at the end"
+        )
 
 
 def _check_public_name(name: str) -> None:
@@ -190,13 +192,13 @@ def _check_public_name(name: str) -> None:
         raise UrlRefused("The URL's host is not a public name")
 
 
-def _parsed(text: str) -> IPv4Address | IPv6Address:
+def _parse_address(text: str) -> IPv4Address | IPv6Address:
     try:
         address = ip_address(text)
     except ValueError:
-        raise UrlRefused("The URL's host has an address that cannot be read") from None
+        raise UrlRefused("The URL's host has a malformed address") from None
     if isinstance(address, IPv6Address) and address.scope_id is not None:
-        raise UrlRefused("The URL's host has an address that is not public")  # a zone is one of this machine's links
+        raise UrlRefused("The URL's host has an address that is not public")  # a zone names a link of this machine
     return address
 
 
@@ -207,7 +209,7 @@ def _is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 def _is_isatap(address: IPv6Address) -> bool:
-    """Whether its interface identifier embeds an IPv4 address (RFC 5214, section 6.1); it can have any prefix."""
+    """Return whether the interface identifier embeds an IPv4 address (RFC 5214, section 6.1), under any prefix."""
     return int(address) >> 32 & 0xFDFF_FFFF == 0x0000_5EFE
 
 

@@ -1,0 +1,1 @@
+"""Authentication: OAuth clients with their secrets, and access tokens."""

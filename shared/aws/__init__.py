@@ -1,0 +1,1 @@
+"""Thin wrappers of the AWS services. No other package imports boto3."""

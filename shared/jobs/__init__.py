@@ -1,0 +1,1 @@
+"""Jobs: the records, the table that stores them, and the checks that recover them."""

@@ -1,0 +1,1 @@
+"""Limits of one client: the settings, and the counters that enforce them."""

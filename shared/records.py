@@ -1,0 +1,21 @@
+"""Base classes of the pydantic models.
+
+Stored times are integers in milliseconds since the epoch. The exception is `expires_at`: DynamoDB's TTL needs seconds.
+The API shows times in RFC 3339, in UTC.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class RequestBody(BaseModel):
+    """A body that a client sends. Unknown fields are errors, and no value is coerced to a string."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Record(BaseModel):
+    """An item or a message of our own. A field that a newer version added is ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)

@@ -1,0 +1,1 @@
+"""Warm-ups: the pings that start the worker's environments, and the record of what they reached."""
