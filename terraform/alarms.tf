@@ -1,11 +1,11 @@
-# A dead letter that the janitor cannot read stays where it is: one that is there for ten minutes is for a person. Not by
-# the age of the oldest message, which leaves out what was received several times.
+# The janitor leaves a dead letter that it cannot read in its queue. After ten minutes an operator must look at it. The
+# alarm does not use the age of the oldest message, because that metric ignores messages that were received several times.
 resource "aws_cloudwatch_metric_alarm" "dead_letter" {
-  # The local cloud has no metrics.
+  # The local cloud publishes no SQS metrics.
   for_each = local.is_local ? {} : merge(aws_sqs_queue.dead_letter, { webhooks = aws_sqs_queue.webhooks_dead_letter })
 
   alarm_name          = "${each.value.name}-stays"
-  alarm_description   = "A dead letter of the lane ${each.key} is not drained: read it, then delete it or queue it again."
+  alarm_description   = "A dead letter of the queue ${each.key} stays undrained. Read it, then delete it or send it again."
   evaluation_periods  = 10
   threshold           = 0
   comparison_operator = "GreaterThanThreshold"
@@ -13,7 +13,7 @@ resource "aws_cloudwatch_metric_alarm" "dead_letter" {
   alarm_actions       = var.alarm_topic_arns
 
   metric_query {
-    id          = "letters"
+    id          = "dead_letters"
     expression  = "visible + received"
     label       = "Dead letters"
     return_data = true
@@ -36,12 +36,12 @@ resource "aws_cloudwatch_metric_alarm" "dead_letter" {
   }
 }
 
-# Nothing is lost while the janitor fails, but nothing is taken up either.
+# While the janitor fails no job is lost, but interrupted jobs do not continue.
 resource "aws_cloudwatch_metric_alarm" "janitor" {
   count = local.is_local ? 0 : 1
 
   alarm_name          = "${local.prefix}-janitor-fails"
-  alarm_description   = "The janitor's ticks fail: what dies is not taken up."
+  alarm_description   = "The janitor fails, so interrupted jobs and deliveries do not continue. Read its log."
   namespace           = "AWS/Lambda"
   metric_name         = "Errors"
   dimensions          = { FunctionName = module.janitor.function_name }

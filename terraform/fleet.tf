@@ -1,4 +1,5 @@
-# Strategy C: machines that poll the lanes with the worker's own code, beside Lambda. Off unless `warming.fleet` is given.
+# The EC2 fleet: machines that poll the queues `jobs` and `isolated` with the worker's code, beside Lambda. It exists only
+# if `warming.fleet` is set.
 
 locals {
   fleet      = var.warming.fleet == null ? {} : { main = var.warming.fleet }
@@ -7,7 +8,7 @@ locals {
   fleet_instance_type = try(coalesce(var.warming.fleet.instance_type, { arm64 = "c7g.large", x86_64 = "c7i.large" }[var.architecture]), "")
   fleet_is_arm64      = can(regex("^(a1|[a-z]+[0-9]+g[a-z-]*)\\.", local.fleet_instance_type)) # Graviton: c7g, c7gn, im4gn
 
-  # What the function finds at /opt/python and /var/task, from the same objects.
+  # The same objects that the function `worker` has at /opt/python and /var/task.
   fleet_code = { layer = "layer-worker", function = "worker" }
 }
 
@@ -71,7 +72,7 @@ resource "aws_launch_template" "fleet" {
   block_device_mappings {
     device_name = "/dev/xvda"
 
-    # The system, the model once, and room for a merge on each of several cores.
+    # Room for the system, one copy of the model, and a merge on each core.
     ebs {
       encrypted   = true
       volume_type = "gp3"
@@ -90,7 +91,7 @@ resource "aws_launch_template" "fleet" {
   lifecycle {
     precondition {
       condition     = local.fleet_is_arm64 == (var.architecture == "arm64")
-      error_message = "${local.fleet_instance_type} cannot run what was built for ${var.architecture}: choose another instance_type, or package for the other architecture."
+      error_message = "${local.fleet_instance_type} cannot run code that was built for ${var.architecture}. Choose another instance_type, or run `make package` with the other ARCHITECTURE."
     }
   }
 }
@@ -103,7 +104,7 @@ resource "aws_autoscaling_group" "fleet" {
   max_size            = each.value.max
   vpc_zone_identifier = each.value.subnet_ids
 
-  # What the policy below divides by; unless asked for it is not published.
+  # The scaling policy divides by this metric. AWS publishes it only if it is enabled.
   enabled_metrics     = ["GroupInServiceInstances"]
   metrics_granularity = "1Minute"
 
@@ -112,12 +113,12 @@ resource "aws_autoscaling_group" "fleet" {
     version = aws_launch_template.fleet[each.key].latest_version
   }
 
-  # New code replaces the machines, one after the other.
+  # New code replaces the machines one after the other.
   instance_refresh {
     strategy = "Rolling"
   }
 
-  # A machine installs as soon as it runs: it must find the rights to.
+  # A machine installs its code as soon as it boots, so its permissions must exist.
   depends_on = [aws_iam_role_policy.fleet]
 
   tag {
@@ -127,7 +128,7 @@ resource "aws_autoscaling_group" "fleet" {
   }
 }
 
-# Backlog per instance: what waits on both lanes, over the machines in service.
+# Backlog per instance: the messages that wait in both queues, divided by the machines in service.
 resource "aws_autoscaling_policy" "fleet" {
   for_each = local.fleet
 
@@ -140,7 +141,7 @@ resource "aws_autoscaling_policy" "fleet" {
 
     customized_metric_specification {
       dynamic "metrics" {
-        for_each = aws_sqs_queue.lane
+        for_each = aws_sqs_queue.worker
 
         content {
           id          = metrics.key
@@ -184,7 +185,7 @@ resource "aws_autoscaling_policy" "fleet" {
       metrics {
         id          = "backlog"
         label       = "Messages waiting per instance"
-        expression  = "(jobs + solo) / IF(instances > 0, instances, 1)"
+        expression  = "(jobs + isolated) / IF(instances > 0, instances, 1)"
         return_data = true
       }
     }

@@ -1,5 +1,5 @@
 locals {
-  # Each block: exactly the fields of the function's settings model in shared/settings.py.
+  # Each block has exactly the fields of the function's settings model in shared/settings.py.
   auth_settings = {
     PUBLIC_URL               = local.public_url
     PUBLIC_KEYS              = jsonencode(local.public_keys)
@@ -20,10 +20,10 @@ locals {
     JOBS_TABLE              = aws_dynamodb_table.jobs.name
     BUCKET                  = aws_s3_bucket.main.id
     LIMITS                  = jsonencode(var.limits)
-    WAITS_FOR_WARMING       = tostring(var.warming.provisioned == null && var.warming.fleet == null)
+    ASSIGN_JOBS_TO_WARM_UPS = tostring(var.warming.provisioned == null && var.warming.fleet == null)
     WORKER_VERSION          = module.worker.version
-    JOBS_QUEUE_URL          = aws_sqs_queue.lane["jobs"].id
-    SOLO_QUEUE_URL          = aws_sqs_queue.lane["solo"].id
+    JOBS_QUEUE_URL          = aws_sqs_queue.worker["jobs"].id
+    ISOLATED_QUEUE_URL      = aws_sqs_queue.worker["isolated"].id
     WEBHOOKS_QUEUE_URL      = aws_sqs_queue.webhooks.id
     ALLOW_LOOPBACK_WEBHOOKS = tostring(var.allow_loopback_webhooks)
     MODEL_NAME              = local.model.name
@@ -33,8 +33,8 @@ locals {
   worker_settings = {
     JOBS_TABLE         = aws_dynamodb_table.jobs.name
     BUCKET             = aws_s3_bucket.main.id
-    JOBS_QUEUE_URL     = aws_sqs_queue.lane["jobs"].id
-    SOLO_QUEUE_URL     = aws_sqs_queue.lane["solo"].id
+    JOBS_QUEUE_URL     = aws_sqs_queue.worker["jobs"].id
+    ISOLATED_QUEUE_URL = aws_sqs_queue.worker["isolated"].id
     WEBHOOKS_QUEUE_URL = aws_sqs_queue.webhooks.id
     MODEL_NAME         = local.model.name
     MODEL_VERSION      = local.model.version
@@ -55,21 +55,21 @@ locals {
   janitor_settings = {
     JOBS_TABLE                     = aws_dynamodb_table.jobs.name
     BUCKET                         = aws_s3_bucket.main.id
-    JOBS_QUEUE_URL                 = aws_sqs_queue.lane["jobs"].id
-    SOLO_QUEUE_URL                 = aws_sqs_queue.lane["solo"].id
+    JOBS_QUEUE_URL                 = aws_sqs_queue.worker["jobs"].id
+    ISOLATED_QUEUE_URL             = aws_sqs_queue.worker["isolated"].id
     WEBHOOKS_QUEUE_URL             = aws_sqs_queue.webhooks.id
     WORKER_ALIAS_ARN               = module.worker.alias_arn
     WORKER_VERSION                 = module.worker.version
     JOBS_DEAD_LETTER_QUEUE_URL     = aws_sqs_queue.dead_letter["jobs"].id
-    SOLO_DEAD_LETTER_QUEUE_URL     = aws_sqs_queue.dead_letter["solo"].id
+    ISOLATED_DEAD_LETTER_QUEUE_URL = aws_sqs_queue.dead_letter["isolated"].id
     WEBHOOKS_DEAD_LETTER_QUEUE_URL = aws_sqs_queue.webhooks_dead_letter.id
   }
 
-  # /tmp: the artifact and what is unpacked from it, with some room; then the biggest result, twice, while it is merged.
+  # /tmp holds the artifact and its unpacked files, with some room, and the biggest result twice while it is merged.
   # SnapStart allows 512 MB.
   worker_storage_mb = var.warming.snapstart ? 512 : ceil(local.model.size * 2.5 / 1048576) + 1024
 
-  # All of them, for what is said about each.
+  # All functions.
   functions = {
     auth    = module.auth
     janitor = module.janitor
@@ -85,7 +85,7 @@ locals {
     name => { key = aws_s3_object.artifact[name].key, sha256_base64 = filebase64sha256("${var.artifacts}/${entry.file}") }
   }
 
-  # Of the function, and of the machines of a fleet.
+  # Permissions of the function `worker` and of the machines of the fleet.
   worker_statements = [
     {
       Sid      = "Jobs"
@@ -94,18 +94,18 @@ locals {
       Resource = [local.jobs_table_arn]
     },
     {
-      Sid      = "Lanes"
+      Sid      = "ReceiveJobs"
       Effect   = "Allow"
       Action   = concat(local.delete_messages, ["sqs:ReceiveMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"])
-      Resource = local.lane_arns
+      Resource = local.worker_queue_arns
     },
     {
       Sid      = "QueueShards"
       Effect   = "Allow"
       Action   = local.send_messages
-      Resource = [aws_sqs_queue.lane["solo"].arn]
+      Resource = [aws_sqs_queue.worker["isolated"].arn]
     },
-    local.announce,
+    local.notify,
     {
       Sid      = "ReadModelAndInputs"
       Effect   = "Allow"
@@ -113,7 +113,7 @@ locals {
       Resource = [for prefix in ["models", "inputs", "uploads"] : "${aws_s3_bucket.main.arn}/${prefix}/*"]
     },
     {
-      # Results, and the outcomes of shards that become one.
+      # Results, and the outcomes of shards.
       Sid      = "Results"
       Effect   = "Allow"
       Action   = ["s3:GetObject", "s3:PutObject"]
@@ -122,18 +122,18 @@ locals {
     local.use_data_key,
   ]
 
-  jobs_table_arn = aws_dynamodb_table.jobs.arn
-  lane_arns      = [for queue in aws_sqs_queue.lane : queue.arn]
+  jobs_table_arn    = aws_dynamodb_table.jobs.arn
+  worker_queue_arns = [for queue in aws_sqs_queue.worker : queue.arn]
 
-  # The end of a run is announced by whoever writes it.
-  announce = {
-    Sid      = "Announce"
+  # The function that ends a run also sends the webhook message.
+  notify = {
+    Sid      = "NotifyWebhooks"
     Effect   = "Allow"
     Action   = ["sqs:SendMessage"]
     Resource = [aws_sqs_queue.webhooks.arn]
   }
 
-  # AWS authorizes a batch as its one call; the local cloud asks for the name of the call.
+  # AWS authorizes a batch by the name of the single call. The local cloud expects the name of the batch call.
   send_messages   = ["sqs:SendMessage", "sqs:SendMessageBatch"]
   delete_messages = ["sqs:DeleteMessage", "sqs:DeleteMessageBatch"]
 }
@@ -147,12 +147,12 @@ resource "aws_lambda_layer_version" "main" {
   source_code_hash         = filebase64sha256("${var.artifacts}/${each.value.file}")
   compatible_runtimes      = [var.runtime]
   compatible_architectures = [var.architecture]
-  skip_destroy             = true # older versions of the functions go on with it
+  skip_destroy             = true # older versions of the functions use it
 
   lifecycle {
     precondition {
       condition     = local.manifest.runtime == var.runtime && local.manifest.architecture == var.architecture
-      error_message = "The artifacts were built for ${local.manifest.runtime} on ${local.manifest.architecture}, not for ${var.runtime} on ${var.architecture}: run `make package` with RUNTIME and ARCHITECTURE."
+      error_message = "The artifacts were built for ${local.manifest.runtime} on ${local.manifest.architecture}, not for ${var.runtime} on ${var.architecture}. Run `make package` with RUNTIME and ARCHITECTURE."
     }
   }
 }
@@ -180,15 +180,15 @@ module "auth" {
       Resource = [aws_dynamodb_table.clients.arn]
     },
     {
-      # Of the table `jobs` only the warm-up rounds.
-      Sid       = "WarmUpRounds"
+      # Only the warm-ups in the table `jobs`.
+      Sid       = "WarmUps"
       Effect    = "Allow"
       Action    = ["dynamodb:GetItem", "dynamodb:UpdateItem"]
       Resource  = [local.jobs_table_arn]
       Condition = { "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = ["warmup#*"] } }
     },
     {
-      # Every published key: this policy changes before the function does, and until then it signs with the former key.
+      # Every published key, because Terraform updates this policy before the function switches to another key.
       Sid      = "SignTokens"
       Effect   = "Allow"
       Action   = ["kms:Sign"]
@@ -242,9 +242,9 @@ module "submit" {
       Sid      = "QueueJobs"
       Effect   = "Allow"
       Action   = ["sqs:SendMessage"]
-      Resource = local.lane_arns
+      Resource = local.worker_queue_arns
     },
-    local.announce,
+    local.notify,
     {
       Sid      = "StoreInputs"
       Effect   = "Allow"
@@ -252,7 +252,7 @@ module "submit" {
       Resource = ["${aws_s3_bucket.main.arn}/inputs/*"]
     },
     {
-      # By the URLs that it signs; and to pin what was uploaded.
+      # For the presigned URLs, and to pin the uploaded object.
       Sid      = "Uploads"
       Effect   = "Allow"
       Action   = ["s3:GetObject", "s3:PutObject"]
@@ -271,7 +271,7 @@ module "submit" {
       Resource = [for prefix in ["inputs", "uploads", "results"] : "${aws_s3_bucket.main.arn}/${prefix}/*"]
     },
     {
-      Sid       = "FindWhatToPurge"
+      Sid       = "ListObjectsToPurge"
       Effect    = "Allow"
       Action    = ["s3:ListBucket"]
       Resource  = [aws_s3_bucket.main.arn]
@@ -295,14 +295,14 @@ module "worker" {
   bucket             = aws_s3_bucket.main.id
   artifact           = local.code.worker
   layers             = [aws_lambda_layer_version.main["worker"].arn]
-  environment        = merge(local.powertools, local.worker_settings, { OMP_NUM_THREADS = "1" }) # more threads cost 13 %
+  environment        = merge(local.powertools, local.worker_settings, { OMP_NUM_THREADS = "1" }) # more threads are 13 % slower
   log_retention_days = var.log_retention_days
 
   statements = local.worker_statements
 }
 
-# Memory: 128 MB would hold it, as it takes 62 MB whatever a receiver answers. But CPU goes with memory, and a first
-# delivery takes 0.3 s of a core: 4 s there, 2 s with twice as much. More would be paid for in vain while it waits.
+# The function uses at most 62 MB, so 128 MB would suffice. But CPU is proportional to memory, and a first delivery needs
+# 0.3 s of a core: it takes 4 s with 128 MB and 2 s with 256 MB. More memory would be wasted while the function waits.
 module "webhook" {
   source = "./modules/function"
 
@@ -320,7 +320,7 @@ module "webhook" {
 
   statements = [
     {
-      # Deliveries, and the job whose end they announce.
+      # Deliveries, and their jobs.
       Sid      = "Deliveries"
       Effect   = "Allow"
       Action   = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]
@@ -333,7 +333,7 @@ module "webhook" {
       Resource = [aws_dynamodb_table.clients.arn]
     },
     {
-      Sid      = "OpenSigningSecrets"
+      Sid      = "DecryptSigningSecrets"
       Effect   = "Allow"
       Action   = ["kms:Decrypt"]
       Resource = [aws_kms_key.webhook_secrets.arn]
@@ -344,7 +344,7 @@ module "webhook" {
       Action   = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
       Resource = [aws_sqs_queue.webhooks.arn]
     },
-    local.announce, # the next attempt, when it is wanted soon
+    local.notify, # sends the message for an attempt that follows soon
     local.use_data_key,
   ]
 }
@@ -357,7 +357,7 @@ module "janitor" {
   runtime            = var.runtime
   architecture       = var.architecture
   memory_mb          = 512
-  timeout_seconds    = 55 # a tick is over before the next begins
+  timeout_seconds    = 55 # a tick ends before the next one begins
   bucket             = aws_s3_bucket.main.id
   artifact           = local.code.janitor
   layers             = [aws_lambda_layer_version.main["api"].arn]
@@ -372,16 +372,16 @@ module "janitor" {
       Resource = [local.jobs_table_arn]
     },
     {
-      Sid      = "WhatIsDue"
+      Sid      = "ListChecks"
       Effect   = "Allow"
       Action   = ["dynamodb:Query"]
-      Resource = ["${local.jobs_table_arn}/index/due"]
+      Resource = ["${local.jobs_table_arn}/index/checks"]
     },
     {
-      Sid      = "QueueAgain"
+      Sid      = "ResendJobs"
       Effect   = "Allow"
       Action   = concat(local.send_messages, ["sqs:GetQueueAttributes"])
-      Resource = local.lane_arns
+      Resource = local.worker_queue_arns
     },
     {
       Sid      = "WarmUpWorker"
@@ -395,19 +395,19 @@ module "janitor" {
       Action   = concat(local.delete_messages, ["sqs:ReceiveMessage"])
       Resource = concat([for queue in aws_sqs_queue.dead_letter : queue.arn], [aws_sqs_queue.webhooks_dead_letter.arn])
     },
-    local.announce,
+    local.notify,
     local.use_data_key,
   ]
 }
 
-# Shards: the worker queues them to itself through `solo`. Lambda would drop such a chain after 16 hops; ours ends
-# by itself, because a shard queues nothing and a job has a limited number of attempts.
+# The worker sends shards to itself through the queue `isolated`. Lambda's recursion detection would drop such a chain
+# after 16 hops. This chain is bounded: a shard sends no messages, and a job has a limited number of attempts.
 resource "aws_lambda_function_recursion_config" "worker" {
   function_name  = module.worker.function_name
   recursive_loop = "Allow"
 }
 
-# A tick is repeated by the next one, not by Lambda; the same for a ping, by the next token.
+# Lambda does not repeat a failed tick or ping: the next tick, or the next token, does the same work.
 resource "aws_lambda_function_event_invoke_config" "janitor" {
   function_name                = module.janitor.function_name
   qualifier                    = module.janitor.alias_name

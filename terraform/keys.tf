@@ -1,5 +1,6 @@
 locals {
-  # The account decides by IAM who may use the keys, and can never lock itself out; a key's `*` is the key itself.
+  # IAM policies of the account decide who may use the keys, so the account cannot lock itself out. In a key policy, `*` is
+  # the key itself.
   key_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
@@ -12,7 +13,7 @@ locals {
   })
 }
 
-# Tokens: the private halves never leave KMS.
+# Keys that sign access tokens. The private keys never leave KMS.
 resource "aws_kms_key" "signing" {
   for_each = var.published_keys
 
@@ -36,7 +37,7 @@ data "aws_kms_public_key" "signing" {
   key_id = aws_kms_key.signing[each.key].arn
 }
 
-# Data at rest: tables, queues and bucket.
+# The key that encrypts the tables, the queues and the bucket.
 resource "aws_kms_key" "data" {
   description             = "${local.prefix} encrypts data"
   enable_key_rotation     = true
@@ -49,8 +50,8 @@ resource "aws_kms_alias" "data" {
   target_key_id = aws_kms_key.data.key_id
 }
 
-# What signs webhooks: apart from the data, which every function reads. Clients' secrets are encrypted with it, each
-# with its client's id as context.
+# The key that encrypts the secrets that sign webhooks, with the client's id as encryption context. It is separate from
+# the data key, which every function may use.
 resource "aws_kms_key" "webhook_secrets" {
   description             = "${local.prefix} encrypts the secrets that sign webhooks"
   enable_key_rotation     = true
@@ -64,7 +65,7 @@ resource "aws_kms_alias" "webhook_secrets" {
 }
 
 locals {
-  # What a function needs besides the rights on the data itself.
+  # Every function needs this besides its permissions for the data itself.
   use_data_key = {
     Sid      = "UseDataKey"
     Effect   = "Allow"

@@ -1,5 +1,5 @@
 output "api_url" {
-  description = "Where clients reach the API; also the issuer and audience of its tokens."
+  description = "URL of the API. It is also the issuer and the audience of the tokens."
   value       = local.public_url
 }
 
@@ -24,12 +24,12 @@ output "bucket" {
 }
 
 output "queue_urls" {
-  description = "The lanes and the queue of webhooks, by name."
-  value       = merge({ for name, queue in aws_sqs_queue.lane : name => queue.id }, { webhooks = aws_sqs_queue.webhooks.id })
+  description = "URLs of the queues by name: `jobs`, `isolated` and `webhooks`."
+  value       = merge({ for name, queue in aws_sqs_queue.worker : name => queue.id }, { webhooks = aws_sqs_queue.webhooks.id })
 }
 
 output "dead_letter_queue_urls" {
-  description = "The dead-letter queues, by the name of the queue whose letters they take."
+  description = "URLs of the dead-letter queues, by the name of the queue that they belong to."
   value       = merge({ for name, queue in aws_sqs_queue.dead_letter : name => queue.id }, { webhooks = aws_sqs_queue.webhooks_dead_letter.id })
 }
 
@@ -39,26 +39,26 @@ output "worker_alias_arn" {
 }
 
 output "signing_key_arns" {
-  description = "The keys that sign tokens, by name."
+  description = "ARNs of the keys that sign tokens, by name."
   value       = { for name, key in aws_kms_key.signing : name => key.arn }
 }
 
 output "data_key_arn" {
-  description = "The key that encrypts data."
+  description = "ARN of the key that encrypts data."
   value       = aws_kms_key.data.arn
 }
 
 output "webhook_secrets_key_arn" {
-  description = "The key that encrypts the secrets that sign webhooks."
+  description = "ARN of the key that encrypts the secrets that sign webhooks."
   value       = aws_kms_key.webhook_secrets.arn
 }
 
 output "log_groups" {
-  description = "Log groups, by function; `api` has the access logs."
+  description = "Names of the log groups by function. `api` holds the access logs."
   value       = merge({ api = aws_cloudwatch_log_group.api.name }, { for name, function in local.functions : name => function.log_group })
 }
 
 output "settings" {
-  description = "What each function is told, by name of the variable."
+  description = "Environment variables of each function."
   value       = { for name, function in local.functions : name => function.settings }
 }

@@ -2,17 +2,17 @@ locals {
   worker_timeout_seconds  = 900
   webhook_timeout_seconds = 30 # twice the deadline of an attempt
 
-  # The lanes that feed the worker. AWS advises a visibility of six times the function's time-out.
-  lanes = {
-    jobs = { batch_size = 10 }
-    solo = { batch_size = 1 }
+  # The queues that feed the worker. AWS advises a visibility time-out of six times the function's time-out.
+  worker_queues = {
+    jobs     = { batch_size = 10 }
+    isolated = { batch_size = 1 }
   }
   visibility_seconds = 6 * local.worker_timeout_seconds
   retention_seconds  = 14 * 24 * 3600
 }
 
-resource "aws_sqs_queue" "lane" {
-  for_each = local.lanes
+resource "aws_sqs_queue" "worker" {
+  for_each = local.worker_queues
 
   name                       = "${local.prefix}-${each.key}"
   visibility_timeout_seconds = local.visibility_seconds
@@ -21,18 +21,18 @@ resource "aws_sqs_queue" "lane" {
 }
 
 resource "aws_sqs_queue" "dead_letter" {
-  for_each = local.lanes
+  for_each = local.worker_queues
 
   name                      = "${local.prefix}-${each.key}-dead-letter"
   message_retention_seconds = local.retention_seconds
   kms_master_key_id         = aws_kms_key.data.arn
 }
 
-# Apart from the queues, which can then be created at the same time.
-resource "aws_sqs_queue_redrive_policy" "lane" {
-  for_each = local.lanes
+# A separate resource, so that the two queues can be created at the same time.
+resource "aws_sqs_queue_redrive_policy" "worker" {
+  for_each = local.worker_queues
 
-  queue_url = aws_sqs_queue.lane[each.key].id
+  queue_url = aws_sqs_queue.worker[each.key].id
   redrive_policy = jsonencode({
     deadLetterTargetArn = aws_sqs_queue.dead_letter[each.key].arn
     maxReceiveCount     = 5
@@ -40,19 +40,19 @@ resource "aws_sqs_queue_redrive_policy" "lane" {
 }
 
 resource "aws_sqs_queue_redrive_allow_policy" "dead_letter" {
-  for_each = local.lanes
+  for_each = local.worker_queues
 
   queue_url = aws_sqs_queue.dead_letter[each.key].id
   redrive_allow_policy = jsonencode({
     redrivePermission = "byQueue"
-    sourceQueueArns   = [aws_sqs_queue.lane[each.key].arn]
+    sourceQueueArns   = [aws_sqs_queue.worker[each.key].arn]
   })
 }
 
-resource "aws_lambda_event_source_mapping" "lane" {
-  for_each = local.lanes
+resource "aws_lambda_event_source_mapping" "worker" {
+  for_each = local.worker_queues
 
-  event_source_arn        = aws_sqs_queue.lane[each.key].arn
+  event_source_arn        = aws_sqs_queue.worker[each.key].arn
   function_name           = module.worker.alias_arn
   batch_size              = each.value.batch_size
   function_response_types = ["ReportBatchItemFailures"]
@@ -62,7 +62,7 @@ resource "aws_lambda_event_source_mapping" "lane" {
   }
 }
 
-# Announcements. Apart from the lanes: it feeds another function, for seconds and not for minutes.
+# The queue of the function `webhook`. Its visibility time-out is shorter, because an attempt takes seconds.
 resource "aws_sqs_queue" "webhooks" {
   name                       = "${local.prefix}-webhooks"
   visibility_timeout_seconds = 6 * local.webhook_timeout_seconds
@@ -92,7 +92,7 @@ resource "aws_sqs_queue_redrive_allow_policy" "webhooks_dead_letter" {
   })
 }
 
-# One at a time: a receiver that hangs holds up nobody else's delivery. Nothing is reported: all is acknowledged.
+# One message per invocation, so that a slow receiver delays no other delivery. The function acknowledges every message.
 resource "aws_lambda_event_source_mapping" "webhooks" {
   event_source_arn = aws_sqs_queue.webhooks.arn
   function_name    = module.webhook.alias_arn

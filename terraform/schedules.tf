@@ -1,7 +1,7 @@
-# The janitor's tick.
+# Starts the janitor's tick every minute.
 resource "aws_scheduler_schedule" "janitor" {
   name                = "${local.prefix}-janitor"
-  description         = "Looks at whatever is due"
+  description         = "Runs the scheduled checks"
   schedule_expression = "rate(1 minute)"
 
   flexible_time_window {
@@ -12,7 +12,7 @@ resource "aws_scheduler_schedule" "janitor" {
     arn      = module.janitor.alias_arn
     role_arn = aws_iam_role.scheduler.arn
 
-    # The next tick is the repetition of one that failed.
+    # The next tick does the work of a failed one.
     retry_policy {
       maximum_retry_attempts       = 0
       maximum_event_age_in_seconds = 60

@@ -1,4 +1,4 @@
-# Code and model, inputs and results. Nothing in it is public, and nothing of a job's stays for long.
+# The bucket of artifacts, inputs and results. Nothing in it is public. Objects of jobs expire.
 resource "aws_s3_bucket" "main" {
   bucket        = "${local.prefix}-${data.aws_caller_identity.current.account_id}-${data.aws_region.current.name}"
   force_destroy = local.is_local
@@ -13,7 +13,7 @@ resource "aws_s3_bucket_public_access_block" "main" {
   restrict_public_buckets = true
 }
 
-# No access control lists: policies alone decide.
+# Access control lists are off: only policies decide.
 resource "aws_s3_bucket_ownership_controls" "main" {
   bucket = aws_s3_bucket.main.id
 
@@ -50,15 +50,15 @@ resource "aws_s3_bucket_policy" "main" {
     }]
   })
 
-  # The local cloud speaks plain HTTP on the loopback interface.
+  # The local cloud uses plain HTTP on the loopback interface.
   count = local.is_local ? 0 : 1
 }
 
 resource "aws_s3_bucket_lifecycle_configuration" "main" {
   bucket = aws_s3_bucket.main.id
 
-  # A job's items expire after 7 days; its objects a day later, so that no pointer leads nowhere. An upload may wait for
-  # its job for as long.
+  # A job's items expire after 7 days. Its objects expire a day later, so that no item points to a deleted object. An
+  # upload may wait up to 7 days for its job.
   dynamic "rule" {
     for_each = { inputs = 8, results = 8, uploads = 16 }
 
@@ -99,19 +99,19 @@ resource "aws_s3_object" "artifact" {
   for_each = local.artifacts
 
   bucket = aws_s3_bucket.main.id
-  # The hash in the name: what a function or layer version was made of is never overwritten.
+  # The hash in the name keeps the code of earlier function and layer versions.
   key         = "artifacts/${each.value.sha256}/${each.value.file}"
   source      = "${var.artifacts}/${each.value.file}"
   source_hash = each.value.sha256
 
-  # An object's own tags would be a second place to change, and cost requests of their own.
+  # Tags on every object would cost extra requests.
   override_provider {
     default_tags {
       tags = {}
     }
   }
 
-  # What runs still needs the old one until the alias has moved.
+  # The running version needs the old object until the alias has moved.
   lifecycle {
     create_before_destroy = true
   }
@@ -129,13 +129,13 @@ resource "aws_s3_object" "model" {
     }
   }
 
-  # What runs still needs the old one until the alias has moved.
+  # The running version needs the old object until the alias has moved.
   lifecycle {
     create_before_destroy = true
 
     precondition {
       condition     = !var.warming.snapstart || local.model.size < 400 * 1048576
-      error_message = "SnapStart allows 512 MB of /tmp, and this model needs more: warm the worker in another way."
+      error_message = "SnapStart allows 512 MB of /tmp, and this model needs more. Set `warming.snapstart` to false and choose another strategy."
     }
   }
 }

@@ -27,16 +27,16 @@ resource "aws_dynamodb_table" "jobs" {
   }
 
   attribute {
-    name = "due_slot"
+    name = "check_partition"
     type = "N"
   }
 
   attribute {
-    name = "due_at"
+    name = "next_check_at"
     type = "N"
   }
 
-  # The list of a client's jobs. Keys only, so that a change of status does not touch it.
+  # Lists a client's jobs. It projects keys only, so that a change of status does not write to it.
   global_secondary_index {
     name            = "by_client"
     hash_key        = "client_id"
@@ -44,7 +44,7 @@ resource "aws_dynamodb_table" "jobs" {
     projection_type = "KEYS_ONLY"
   }
 
-  # The jobs of a client that have not ended: they are counted against its limit.
+  # Counts a client's open jobs against its limit.
   global_secondary_index {
     name            = "open"
     hash_key        = "open_client"
@@ -52,11 +52,11 @@ resource "aws_dynamodb_table" "jobs" {
     projection_type = "KEYS_ONLY"
   }
 
-  # What somebody must look at later.
+  # Lists the scheduled checks by their time, for the janitor.
   global_secondary_index {
-    name            = "due"
-    hash_key        = "due_slot"
-    range_key       = "due_at"
+    name            = "checks"
+    hash_key        = "check_partition"
+    range_key       = "next_check_at"
     projection_type = "KEYS_ONLY"
   }
 

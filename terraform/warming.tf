@@ -1,6 +1,6 @@
-# The strategies besides the token's, which is a setting of `auth`. docs/warming.md says what each is worth.
+# The warming strategies other than on-token, which is a setting of `auth`. docs/warming.md compares them.
 
-# Named schedules, on which the janitor begins warm-up rounds.
+# Scheduled pings: named schedules on which the janitor starts warm-ups.
 resource "aws_scheduler_schedule" "warm_up" {
   for_each = var.warming.schedule
 
@@ -25,7 +25,7 @@ resource "aws_scheduler_schedule" "warm_up" {
   }
 }
 
-# A new version's first environments, and its first measured warm-up, before a client waits for them.
+# Warms the first environments of a new version before a client needs them. This also measures its first warm-up.
 resource "aws_lambda_invocation" "after_deploy" {
   count = var.warming.after_deploy > 0 ? 1 : 0
 
@@ -35,12 +35,12 @@ resource "aws_lambda_invocation" "after_deploy" {
   triggers      = { worker_version = module.worker.version }
 }
 
-# Provisioned concurrency: always, or within windows.
+# Provisioned concurrency, always or within windows.
 locals {
   provisioned         = try(var.warming.provisioned.environments, 0)
   provisioned_windows = try(var.warming.provisioned.windows, {})
 
-  # Each window as two actions: so many from its start on, none from its end on.
+  # Each window becomes two actions: one sets the number at its start, one sets it to 0 at its end.
   provisioned_actions = merge([
     for name, window in local.provisioned_windows : {
       "${name}-start" = { at = window.start, timezone = window.timezone, environments = local.provisioned }
@@ -66,7 +66,7 @@ resource "aws_appautoscaling_target" "worker" {
   min_capacity       = 0
   max_capacity       = local.provisioned
 
-  # What the windows set is theirs.
+  # The scheduled actions change these values.
   lifecycle {
     ignore_changes = [min_capacity, max_capacity]
   }

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from shared.aws.client import Missing
 from shared.errors import InputMissing, JobError
-from shared.jobs.job import Job, Metrics, Progress, Split
+from shared.jobs.job import Job, Metrics, Progress, Split, Status
 from shared.jobs.latency import QueueLatency
 from shared.jobs.message import JobMessage
 from shared.jobs.store import ATTEMPTS_LIMIT, LEASE_MS, MERGE_ATTEMPTS_LIMIT
@@ -50,8 +50,8 @@ class MemoryJobs:
 
     def claim(self, message: JobMessage, *, claim_token: str, now: int) -> Job | None:
         def is_claimable(job: Job) -> bool:
-            dead = job.status == "running" and job.lease_expires_at is not None and job.lease_expires_at < now
-            return (job.status == "queued" or dead) and job.shards is None
+            is_expired = job.status == "running" and job.lease_expires_at is not None and job.lease_expires_at < now
+            return (job.status == "queued" or is_expired) and job.shards is None
 
         return self._claim(message, is_claimable, limit=ATTEMPTS_LIMIT, claim_token=claim_token, now=now)
 
@@ -127,17 +127,17 @@ class MemoryJobs:
         failure = to_failure(error)
         return self._finish(job, now, status="failed", failure=failure, metrics=metrics)
 
-    def _finish(self, job: Job, now: int, **changes: object) -> bool:
+    def _finish(self, job: Job, now: int, *, status: Status, **changes: object) -> bool:
         kept = self.jobs.get(job.id)
-        ending = (job.run, job.attempt, now, changes["status"])
+        ending = (job.run, job.attempt, now, status)
         if kept and (kept.run, kept.attempt, kept.completed_at, kept.status) == ending:
             return True
-        ended = {"completed_at": now, "lease_expires_at": None, "claim_token": None}
-        if job.has_webhook_for(changes["status"]):
+        ended: dict[str, object] = {"completed_at": now, "lease_expires_at": None, "claim_token": None}
+        if job.has_webhook_for(status):
             ended["next_check_at"] = now + FIRST_CHECK_MS
         else:
             ended |= {"next_check_at": None, "check_partition": None}
-        return self._update_claimed(job, **ended, **changes)
+        return self._update_claimed(job, status=status, **ended, **changes)
 
     def _update_claimed(self, job: Job, **changes: object) -> bool:
         with self._lock:

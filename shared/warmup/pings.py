@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 from shared.aws.client import make_client, translate_errors
 from shared.errors import Transient
@@ -14,6 +14,13 @@ from shared.warmup.records import Ping, Warmth
 from shared.warmup.store import WarmUpStore
 
 _THREADS = 16
+
+
+class Pings(Protocol):
+    """A sender of pings."""
+
+    def send(self, ping: Ping) -> None:
+        """Send all pings of a warm-up."""
 
 
 class PingSender:
@@ -54,7 +61,7 @@ class PingSender:
 
 
 def start_warm_up(
-    store: WarmUpStore, pings: PingSender, *, version: str, environments: int, cooldown_ms: int, now: int
+    store: WarmUpStore, pings: Pings, *, version: str, environments: int, cooldown_ms: int, now: int
 ) -> Warmth:
     """Start a warm-up unless one of this size started within the last `cooldown_ms`. Return how warm the worker is.
 

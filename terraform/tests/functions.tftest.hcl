@@ -8,21 +8,21 @@ variables {
   artifacts = "./tests/fixtures"
 }
 
-run "told" {
+run "settings" {
   assert {
     condition = alltrue([
       for name in ["submit", "worker", "janitor"] :
-      output.settings[name].JOBS_QUEUE_URL == output.queue_urls.jobs && output.settings[name].SOLO_QUEUE_URL == output.queue_urls.solo
+      output.settings[name].JOBS_QUEUE_URL == output.queue_urls.jobs && output.settings[name].ISOLATED_QUEUE_URL == output.queue_urls.isolated
       && output.settings[name].BUCKET == output.bucket && output.settings[name].JOBS_TABLE == output.jobs_table
     ])
-    error_message = "Each function must be told the lanes, the bucket and the table by their names."
+    error_message = "Each function must get the queues, the bucket and the table."
   }
 
   assert {
     condition = [
-      output.settings.janitor.JOBS_DEAD_LETTER_QUEUE_URL, output.settings.janitor.SOLO_DEAD_LETTER_QUEUE_URL
-    ] == [output.dead_letter_queue_urls.jobs, output.dead_letter_queue_urls.solo]
-    error_message = "The janitor must be told each dead-letter queue by its name."
+      output.settings.janitor.JOBS_DEAD_LETTER_QUEUE_URL, output.settings.janitor.ISOLATED_DEAD_LETTER_QUEUE_URL
+    ] == [output.dead_letter_queue_urls.jobs, output.dead_letter_queue_urls.isolated]
+    error_message = "The janitor must get each dead-letter queue."
   }
 
   assert {

@@ -13,70 +13,70 @@ run "queues" {
   command = plan
 
   assert {
-    condition     = alltrue([for mapping in aws_lambda_event_source_mapping.lane : mapping.function_name == module.worker.alias_arn])
-    error_message = "Every lane must feed the worker's alias."
+    condition     = alltrue([for mapping in aws_lambda_event_source_mapping.worker : mapping.function_name == module.worker.alias_arn])
+    error_message = "Every queue of the worker must feed its alias."
   }
 
   assert {
-    condition     = alltrue([for name, mapping in aws_lambda_event_source_mapping.lane : mapping.event_source_arn == aws_sqs_queue.lane[name].arn])
-    error_message = "Every mapping must read its own lane."
+    condition     = alltrue([for name, mapping in aws_lambda_event_source_mapping.worker : mapping.event_source_arn == aws_sqs_queue.worker[name].arn])
+    error_message = "Every mapping must read its own queue."
   }
 
   assert {
-    condition     = { for name, mapping in aws_lambda_event_source_mapping.lane : name => mapping.scaling_config[0].maximum_concurrency } == { jobs = 50, solo = 50 }
-    error_message = "A lane's concurrency must be the variable's."
+    condition     = { for name, mapping in aws_lambda_event_source_mapping.worker : name => mapping.scaling_config[0].maximum_concurrency } == { jobs = 50, isolated = 50 }
+    error_message = "A queue's concurrency must equal the variable's."
   }
 
   assert {
-    condition     = alltrue([for queue in concat(values(aws_sqs_queue.lane), values(aws_sqs_queue.dead_letter)) : queue.message_retention_seconds == 1209600])
+    condition     = alltrue([for queue in concat(values(aws_sqs_queue.worker), values(aws_sqs_queue.dead_letter)) : queue.message_retention_seconds == 1209600])
     error_message = "Every queue must keep its messages for 14 days."
   }
 
   assert {
-    condition     = alltrue([for queue in concat(values(aws_sqs_queue.lane), values(aws_sqs_queue.dead_letter)) : queue.kms_master_key_id == aws_kms_key.data.arn])
+    condition     = alltrue([for queue in concat(values(aws_sqs_queue.worker), values(aws_sqs_queue.dead_letter)) : queue.kms_master_key_id == aws_kms_key.data.arn])
     error_message = "Every queue must be encrypted with the data key."
   }
 
   assert {
-    condition     = alltrue([for queue in aws_sqs_queue.lane : queue.visibility_timeout_seconds >= 6 * module.worker.timeout_seconds])
-    error_message = "A lane's visibility must be at least six times the worker's time-out."
+    condition     = alltrue([for queue in aws_sqs_queue.worker : queue.visibility_timeout_seconds >= 6 * module.worker.timeout_seconds])
+    error_message = "A queue's visibility time-out must be at least six times the worker's time-out."
   }
 
   assert {
-    condition     = alltrue([for mapping in aws_lambda_event_source_mapping.lane : contains(mapping.function_response_types, "ReportBatchItemFailures")])
+    condition     = alltrue([for mapping in aws_lambda_event_source_mapping.worker : contains(mapping.function_response_types, "ReportBatchItemFailures")])
     error_message = "Every mapping must report partial failures."
   }
 
   assert {
-    condition     = alltrue([for mapping in aws_lambda_event_source_mapping.lane : endswith(mapping.function_name, ":live")])
+    condition     = alltrue([for mapping in aws_lambda_event_source_mapping.worker : endswith(mapping.function_name, ":live")])
     error_message = "Every mapping must call the alias."
   }
 
   assert {
     condition = alltrue([
-      for name, policy in aws_sqs_queue_redrive_policy.lane :
+      for name, policy in aws_sqs_queue_redrive_policy.worker :
       jsondecode(policy.redrive_policy).deadLetterTargetArn == aws_sqs_queue.dead_letter[name].arn
       && jsondecode(policy.redrive_policy).maxReceiveCount == 5
     ])
-    error_message = "Each lane's dead letters must go to its own queue, after 5 receives."
+    error_message = "Each queue's dead letters must go to its own dead-letter queue, after 5 receives."
   }
 
   assert {
-    condition     = keys(aws_sqs_queue_redrive_policy.lane) == ["jobs", "solo"] && length(distinct([for queue in aws_sqs_queue.dead_letter : queue.arn])) == length(local.lanes)
-    error_message = "Every lane must have a dead-letter queue of its own."
+    condition     = keys(aws_sqs_queue_redrive_policy.worker) == ["isolated", "jobs"] && length(distinct([for queue in aws_sqs_queue.dead_letter : queue.arn])) == length(local.worker_queues)
+    error_message = "Every queue must have a dead-letter queue of its own."
   }
 
   assert {
     condition = alltrue([
       for name, policy in aws_sqs_queue_redrive_allow_policy.dead_letter :
-      jsondecode(policy.redrive_allow_policy).sourceQueueArns == [aws_sqs_queue.lane[name].arn]
+      jsondecode(policy.redrive_allow_policy).sourceQueueArns == [aws_sqs_queue.worker[name].arn]
     ])
-    error_message = "A dead-letter queue must take letters of its own lane only."
+    error_message = "A dead-letter queue must accept messages of its own queue only."
   }
 
   assert {
-    condition     = aws_lambda_event_source_mapping.lane["jobs"].batch_size == 10 && aws_lambda_event_source_mapping.lane["solo"].batch_size == 1
-    error_message = "The lane `jobs` feeds ten at a time, `solo` one."
+    condition     = aws_lambda_event_source_mapping.worker["jobs"].batch_size == 10 && aws_lambda_event_source_mapping.worker["isolated"].batch_size == 1
+    error_message = "The queue `jobs` must deliver ten messages at a time, `isolated` one."
   }
 }
 
@@ -92,7 +92,7 @@ run "policies" {
         ]
       ]
     ]))
-    error_message = "A function may do something by wildcard."
+    error_message = "No policy may use a wildcard in an action."
   }
 
   # IAM refuses a policy in which two statements have one name.
@@ -101,7 +101,7 @@ run "policies" {
       for policy in values(local.function_policies) :
       length(distinct(jsondecode(policy).Statement[*].Sid)) == length(jsondecode(policy).Statement)
     ])
-    error_message = "A policy names two statements alike."
+    error_message = "No policy may have two statements with the same Sid."
   }
 
   assert {
@@ -112,7 +112,7 @@ run "policies" {
         ]
       ]
     ]))
-    error_message = "A function may do something to everything."
+    error_message = "No policy may allow an action on every resource."
   }
 
   # A wildcard stands for names below something named: `bucket/prefix/*`, `log-group:name:*`.
@@ -125,7 +125,7 @@ run "policies" {
         ]
       ]
     ]))
-    error_message = "A function may do something to more than it names."
+    error_message = "No policy may allow more resources than it names."
   }
 
   assert {
@@ -135,7 +135,7 @@ run "policies" {
         statement.Effect == "Allow" && length(setsubtract(keys(statement), ["Sid", "Effect", "Action", "Resource", "Condition"])) == 0
       ]
     ]))
-    error_message = "A policy must say what is allowed, not all but something (NotAction, NotResource)."
+    error_message = "No policy may use NotAction or NotResource."
   }
 
   # The local cloud does not know this condition's key, and lets everything pass.
@@ -144,12 +144,12 @@ run "policies" {
       for statement in jsondecode(local.function_policies.auth).Statement : try(statement.Condition, null)
       if contains(flatten([statement.Resource]), aws_dynamodb_table.jobs.arn) && contains(flatten([statement.Action]), "dynamodb:UpdateItem")
     ] == [{ "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = ["warmup#*"] } }]
-    error_message = "Of the jobs' table, auth may touch warm-up rounds only."
+    error_message = "auth may access only the warm-ups in the table jobs."
   }
 
   assert {
     condition     = keys(local.function_policies) == keys(local.manifest.functions)
-    error_message = "The policies of all functions must be looked at."
+    error_message = "The test must cover the policies of all functions."
   }
 
   # Tables, queues and objects are encrypted: without these two every call on them fails, on AWS alone.
@@ -180,31 +180,31 @@ run "policies" {
       permission.principal == "apigateway.amazonaws.com" && permission.action == "lambda:InvokeFunction"
       && startswith(permission.source_arn, "arn:aws:execute-api:") && permission.qualifier == "live"
     ])
-    error_message = "The gateway must be allowed to invoke the alias, and nobody else by this."
+    error_message = "Only the gateway may invoke the alias by this permission."
   }
 
   assert {
     condition     = toset(keys(aws_lambda_permission.api)) == toset(values(local.routes))
-    error_message = "Each function behind a route must be open to the gateway."
+    error_message = "The gateway must be allowed to invoke each function that has a route."
   }
 
   assert {
     condition = jsondecode(aws_iam_role_policy.scheduler.policy).Statement == [{
       Sid = "InvokeJanitor", Effect = "Allow", Action = ["lambda:InvokeFunction"], Resource = [module.janitor.alias_arn]
     }]
-    error_message = "The scheduler must be allowed to invoke the janitor's alias, and nothing else."
+    error_message = "The scheduler may invoke the janitor's alias and nothing else."
   }
 
   assert {
     condition = alltrue(flatten([
-      for name in ["jobs", "solo"] : [
+      for name in ["jobs", "isolated"] : [
         for action in ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"] : anytrue([
           for statement in jsondecode(local.function_policies.worker).Statement :
-          contains(flatten([statement.Action]), action) && contains(flatten([statement.Resource]), aws_sqs_queue.lane[name].arn)
+          contains(flatten([statement.Action]), action) && contains(flatten([statement.Resource]), aws_sqs_queue.worker[name].arn)
         ])
       ]
     ]))
-    error_message = "The mapping polls with the worker's role: it must be allowed to."
+    error_message = "The worker's role must allow its mappings to poll."
   }
 }
 
@@ -220,7 +220,7 @@ run "rotation_of_the_signing_key" {
     condition = toset(flatten([
       for statement in jsondecode(local.function_policies.auth).Statement : statement.Resource if contains(flatten([statement.Action]), "kms:Sign")
     ])) == toset([for key in aws_kms_key.signing : key.arn])
-    error_message = "The former key must stay usable: the function signs with it until it is updated, after its policy."
+    error_message = "The former key must stay usable until the function is updated."
   }
 
   assert {
@@ -237,7 +237,7 @@ run "api" {
       for route in aws_apigatewayv2_route.route :
       route.target == "integrations/${strcontains(route.route_key, "oauth") || strcontains(route.route_key, ".well-known") ? "auth" : "submit"}"
     ])
-    error_message = "Tokens, keys and metadata must come from auth, all else from submit."
+    error_message = "auth must serve tokens, keys and metadata; submit must serve every other route."
   }
 
   assert {
@@ -249,7 +249,7 @@ run "api" {
     condition = [
       for settings in aws_apigatewayv2_stage.default.route_settings : settings.throttling_rate_limit if settings.route_key == "POST /oauth/token"
     ] == [var.token_throttle.rate] && var.token_throttle.rate < var.throttle.rate
-    error_message = "Tokens must have a throttle of their own."
+    error_message = "POST /oauth/token must have its own throttle."
   }
 
   assert {
@@ -275,12 +275,12 @@ run "api" {
       for settings in aws_apigatewayv2_stage.default.default_route_settings :
       settings.throttling_rate_limit >= 1 && settings.throttling_burst_limit >= 1
     ] == [true]
-    error_message = "The default throttle must have rate and burst: 0 refuses everything."
+    error_message = "The default throttle must have rate and burst, because 0 refuses every request."
   }
 
   assert {
     condition     = length(aws_apigatewayv2_stage.default.access_log_settings) == 1
-    error_message = "Access must be logged."
+    error_message = "The stage must log accesses."
   }
 }
 
@@ -289,22 +289,22 @@ run "functions" {
 
   assert {
     condition     = module.worker.timeout_seconds == 900
-    error_message = "The worker may take 15 minutes."
+    error_message = "The worker's time-out must be 15 minutes."
   }
 
   assert {
     condition     = alltrue([for function in local.functions : function.publishes])
-    error_message = "Every function must publish versions: an alias on $LATEST is not a release."
+    error_message = "Every function must publish versions, because an alias of $LATEST is not a release."
   }
 
   assert {
     condition     = aws_lambda_function_recursion_config.worker.recursive_loop == "Allow"
-    error_message = "Lambda must not drop shards that the worker queues to itself."
+    error_message = "Recursion detection must allow the shards that the worker sends to itself."
   }
 
   assert {
-    condition     = output.settings.janitor.JOBS_DEAD_LETTER_QUEUE_URL != output.settings.janitor.JOBS_QUEUE_URL && output.settings.janitor.SOLO_DEAD_LETTER_QUEUE_URL != output.settings.janitor.SOLO_QUEUE_URL
-    error_message = "The janitor must drain the dead-letter queues, not the lanes."
+    condition     = output.settings.janitor.JOBS_DEAD_LETTER_QUEUE_URL != output.settings.janitor.JOBS_QUEUE_URL && output.settings.janitor.ISOLATED_DEAD_LETTER_QUEUE_URL != output.settings.janitor.ISOLATED_QUEUE_URL
+    error_message = "The janitor must drain the dead-letter queues only."
   }
 
   assert {
@@ -317,17 +317,17 @@ run "functions" {
       for config in [aws_lambda_function_event_invoke_config.worker, aws_lambda_function_event_invoke_config.janitor] :
       config.maximum_retry_attempts == 0 && config.maximum_event_age_in_seconds == 60 && config.qualifier == "live"
     ])
-    error_message = "A ping or a tick must be tried once, within a minute."
+    error_message = "Lambda must try a ping or a tick once, within a minute."
   }
 
   assert {
     condition     = aws_lambda_function_event_invoke_config.worker.function_name == module.worker.function_name && aws_lambda_function_event_invoke_config.janitor.function_name == module.janitor.function_name
-    error_message = "How often it is tried must be said of the worker and of the janitor."
+    error_message = "The worker and the janitor must have an invoke configuration."
   }
 
   assert {
     condition     = aws_scheduler_schedule.janitor.schedule_expression == "rate(1 minute)" && aws_scheduler_schedule.janitor.target[0].arn == module.janitor.alias_arn
-    error_message = "The janitor's alias must be called every minute."
+    error_message = "The scheduler must invoke the janitor's alias every minute."
   }
 
   assert {
@@ -367,7 +367,7 @@ run "data" {
       for key in concat(values(aws_kms_key.signing), [aws_kms_key.data]) :
       [for statement in jsondecode(key.policy).Statement : statement.Principal] == [{ AWS = "arn:aws:iam::123456789012:root" }]
     ])
-    error_message = "A key must be this account's alone."
+    error_message = "Only this account may use a key."
   }
 
   assert {
@@ -377,12 +377,12 @@ run "data" {
 
   assert {
     condition     = { for rule in aws_s3_bucket_lifecycle_configuration.main.rule : rule.filter[0].prefix => rule.expiration[0].days if length(rule.expiration) > 0 } == { "inputs/" = 8, "results/" = 8, "uploads/" = 16 }
-    error_message = "Objects must outlive the 7 days of their job's items by one, and an upload must wait for its job as long again."
+    error_message = "Inputs and results must live for 8 days, and uploads for 16."
   }
 
   assert {
     condition     = alltrue([for table in [aws_dynamodb_table.jobs, aws_dynamodb_table.clients] : table.point_in_time_recovery[0].enabled && table.deletion_protection_enabled])
-    error_message = "Tables must be recoverable, and not be deleted by a slip."
+    error_message = "Tables must have point-in-time recovery and deletion protection."
   }
 
   assert {
@@ -404,9 +404,9 @@ run "data" {
     condition = { for index in aws_dynamodb_table.jobs.global_secondary_index : index.name => [index.hash_key, index.range_key, index.projection_type] } == {
       by_client = ["client_id", "id", "KEYS_ONLY"]
       open      = ["open_client", "id", "KEYS_ONLY"]
-      due       = ["due_slot", "due_at", "KEYS_ONLY"]
+      due       = ["check_partition", "next_check_at", "KEYS_ONLY"]
     }
-    error_message = "The indexes must be by_client, open and due, of keys only."
+    error_message = "The indexes must be by_client, open and checks, and project keys only."
   }
 
   assert {
@@ -439,6 +439,6 @@ run "local_cloud_differs_where_it_must" {
 
   assert {
     condition     = aws_s3_bucket.main.force_destroy && !aws_dynamodb_table.jobs.deletion_protection_enabled
-    error_message = "A local cloud must come down."
+    error_message = "The local cloud's resources must be deletable."
   }
 }

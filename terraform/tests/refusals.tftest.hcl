@@ -17,7 +17,7 @@ run "widest_values_are_taken" {
     environment        = "a-name-of-20-letters"
     public_url         = "https://api.example/v1"
     worker_memory_mb   = 10240
-    worker_concurrency = { jobs = 2, solo = 1000 }
+    worker_concurrency = { jobs = 2, isolated = 1000 }
     published_keys     = ["k1", "A_name-of-thirty-two-characters0"]
     warming = {
       on_token     = { environments = 0, cooldown_seconds = 3600 }
@@ -51,7 +51,7 @@ run "too_little" {
     public_url         = ""
     architecture       = ""
     worker_memory_mb   = 511
-    worker_concurrency = { jobs = 1, solo = 50 }
+    worker_concurrency = { jobs = 1, isolated = 50 }
     published_keys     = []
     warming            = { on_token = { environments = -1 } }
     throttle           = { rate = 0, burst = 1 }
@@ -75,7 +75,7 @@ run "too_much" {
     public_url         = "https://api.example/"
     architecture       = "x86_64,arm64"
     worker_memory_mb   = 10241
-    worker_concurrency = { jobs = 1001, solo = 50 }
+    worker_concurrency = { jobs = 1001, isolated = 50 }
     published_keys     = ["k1", "A_name-of-thirty-three-characters"]
     warming            = { on_token = { environments = 101 } }
     throttle           = { rate = 1, burst = 0 }
@@ -97,7 +97,7 @@ run "malformed" {
   variables {
     environment        = "Production"
     public_url         = "api.example"
-    worker_concurrency = { jobs = 50, solo = 1 }
+    worker_concurrency = { jobs = 50, isolated = 1 }
     published_keys     = ["k1", "k/2"]
     warming            = { on_token = { cooldown_seconds = 9 } }
     log_retention_days = 2
@@ -115,7 +115,7 @@ run "malformed_in_other_ways" {
   variables {
     environment        = "1st"
     public_url         = "ftp://api.example"
-    worker_concurrency = { jobs = 50, solo = 1001 }
+    worker_concurrency = { jobs = 50, isolated = 1001 }
     warming            = { on_token = { cooldown_seconds = 3601 } }
     signing_key        = "k2"
   }

@@ -151,7 +151,7 @@ run "fleet" {
       && aws_launch_template.fleet["main"].metadata_options[0].http_tokens == "required"
       && aws_launch_template.fleet["main"].instance_type == "c7i.large"
       && contains(aws_autoscaling_group.fleet["main"].enabled_metrics, "GroupInServiceInstances")
-      && output.settings.submit.WAITS_FOR_WARMING == "false"
+      && output.settings.submit.ASSIGN_JOBS_TO_WARM_UPS == "false"
     )
     error_message = "A fleet must have its machines, and they their metadata for themselves."
   }

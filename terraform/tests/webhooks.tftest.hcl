@@ -32,7 +32,7 @@ run "queue" {
       jsondecode(aws_sqs_queue_redrive_policy.webhooks.redrive_policy) == { deadLetterTargetArn = aws_sqs_queue.webhooks_dead_letter.arn, maxReceiveCount = 5 }
       && jsondecode(aws_sqs_queue_redrive_allow_policy.webhooks_dead_letter.redrive_allow_policy).sourceQueueArns == [aws_sqs_queue.webhooks.arn]
     )
-    error_message = "Dead letters must go to the queue's own, after 5 receives."
+    error_message = "Dead letters must go to the queue's own dead-letter queue, after 5 receives."
   }
 
   assert {
@@ -41,12 +41,12 @@ run "queue" {
   }
 
   assert {
-    condition     = keys(aws_cloudwatch_metric_alarm.dead_letter) == ["jobs", "solo", "webhooks"]
+    condition     = keys(aws_cloudwatch_metric_alarm.dead_letter) == ["isolated", "jobs", "webhooks"]
     error_message = "Every dead-letter queue must have its alarm."
   }
 }
 
-run "rights" {
+run "permissions" {
   command = plan
 
   assert {
@@ -77,7 +77,7 @@ run "rights" {
         statement.Action == ["sqs:SendMessage"] && statement.Resource == [aws_sqs_queue.webhooks.arn]
       ])
     ])
-    error_message = "Whoever ends a run must be able to announce it."
+    error_message = "Every function that ends a run must be able to send webhook messages."
   }
 
   assert {
@@ -99,7 +99,7 @@ run "rights" {
   }
 }
 
-run "told" {
+run "settings" {
   command = plan
 
   assert {
@@ -117,7 +117,7 @@ run "told" {
       [for name in ["submit", "worker", "janitor", "webhook"] : output.settings[name].WEBHOOKS_QUEUE_URL] == [for name in ["submit", "worker", "janitor", "webhook"] : aws_sqs_queue.webhooks.id]
       && output.settings.janitor.WEBHOOKS_DEAD_LETTER_QUEUE_URL == aws_sqs_queue.webhooks_dead_letter.id
     )
-    error_message = "Each function must be told the queue, and the janitor that of its dead letters."
+    error_message = "Each function must get the queue, and the janitor its dead-letter queue."
   }
 }
 

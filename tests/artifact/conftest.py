@@ -18,7 +18,7 @@ from moto.server import ThreadedMotoServer
 
 from local.package import Manifest, build
 from local.package.functions import layer_of
-from shared.vault import Vault
+from shared.webhooks.secrets import SecretCipher
 from tests.artifact.runtime import Unpacked, make_environment, unzip
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +44,7 @@ class Services:
     def sealed(self, client_id: str, secret: str) -> str:
         """The secret as the table of clients holds it."""
         key = self.kms.create_key()["KeyMetadata"]["Arn"]
-        return Vault(key, kms=self.kms).seal(client_id, secret)
+        return SecretCipher(key, kms=self.kms).encrypt(client_id, secret)
 
 
 @pytest.fixture(scope="session")
@@ -85,8 +85,8 @@ def public_keys() -> str:
 def variables(manifest: Manifest, public_keys: str) -> dict[str, dict[str, str]]:
     """Each function's settings, as Terraform writes them."""
     public = {"PUBLIC_URL": "https://api.example", "PUBLIC_KEYS": public_keys, "JOBS_TABLE": "jobs"}
-    lanes = {"BUCKET": "bucket", "JOBS_QUEUE_URL": f"{QUEUES}/jobs", "SOLO_QUEUE_URL": f"{QUEUES}/solo"}
-    lanes["WEBHOOKS_QUEUE_URL"] = f"{QUEUES}/webhooks"
+    queues = {"BUCKET": "bucket", "JOBS_QUEUE_URL": f"{QUEUES}/jobs", "ISOLATED_QUEUE_URL": f"{QUEUES}/isolated"}
+    queues["WEBHOOKS_QUEUE_URL"] = f"{QUEUES}/webhooks"
     model = {"MODEL_NAME": manifest.model.name, "MODEL_VERSION": manifest.model.version}
     return {
         "auth": {
@@ -101,12 +101,12 @@ def variables(manifest: Manifest, public_keys: str) -> dict[str, dict[str, str]]
         },
         "submit": {
             **public,
-            **lanes,
+            **queues,
             **model,
             "CLIENTS_TABLE": "clients",
             "LIMITS": json.dumps({"requests_per_minute": 600, "open_jobs": 1_000, "bytes_per_day": 1_000_000_000}),
             "WORKER_VERSION": "1",
-            "WAITS_FOR_WARMING": "true",
+            "ASSIGN_JOBS_TO_WARM_UPS": "true",
             "ALLOW_LOOPBACK_WEBHOOKS": "false",
         },
         "webhook": {
@@ -119,7 +119,7 @@ def variables(manifest: Manifest, public_keys: str) -> dict[str, dict[str, str]]
         },
         "worker": {
             "JOBS_TABLE": "jobs",
-            **lanes,
+            **queues,
             **model,
             "MODEL_KEY": f"models/{manifest.model.sha256}/{manifest.model.file}",
             "MODEL_SHA256": manifest.model.sha256,
@@ -128,11 +128,11 @@ def variables(manifest: Manifest, public_keys: str) -> dict[str, dict[str, str]]
         },
         "janitor": {
             "JOBS_TABLE": "jobs",
-            **lanes,
+            **queues,
             "WORKER_ALIAS_ARN": "arn:aws:lambda:eu-west-2:123456789012:function:worker:live",
             "WORKER_VERSION": "1",
             "JOBS_DEAD_LETTER_QUEUE_URL": f"{QUEUES}/jobs-dead-letter",
-            "SOLO_DEAD_LETTER_QUEUE_URL": f"{QUEUES}/solo-dead-letter",
+            "ISOLATED_DEAD_LETTER_QUEUE_URL": f"{QUEUES}/isolated-dead-letter",
             "WEBHOOKS_DEAD_LETTER_QUEUE_URL": f"{QUEUES}/webhooks-dead-letter",
         },
     }
@@ -157,13 +157,13 @@ def services(manifest: Manifest) -> Iterator[Services]:
             BillingMode="PAY_PER_REQUEST",
             AttributeDefinitions=[
                 {"AttributeName": name, "AttributeType": kind}
-                for name, kind in (("id", "S"), ("part", "S"), ("due_slot", "N"), ("due_at", "N"))
+                for name, kind in (("id", "S"), ("part", "S"), ("check_partition", "N"), ("next_check_at", "N"))
             ],
             KeySchema=_keys("id", "part"),
             GlobalSecondaryIndexes=[
                 {
-                    "IndexName": "due",
-                    "KeySchema": _keys("due_slot", "due_at"),
+                    "IndexName": "checks",
+                    "KeySchema": _keys("check_partition", "next_check_at"),
                     "Projection": {"ProjectionType": "KEYS_ONLY"},
                 }
             ],

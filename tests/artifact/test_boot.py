@@ -62,7 +62,7 @@ def test_janitor_ticks(python: Path, unpacked: Unpack, variables: Variables, ser
     job = {
         "id": {"S": "j"}, "part": {"S": "job"}, "client_id": {"S": "c"}, "status": {"S": "queued"},
         "model": {"M": {"name": {"S": "m"}, "version": {"S": "1"}}},
-        **{name: {"N": "1"} for name in ("characters", "created_at", "queued_at", "deadline", "due_at", "due_slot")},
+        **{name: {"N": "1"} for name in ("characters", "created_at", "queued_at", "deadline", "next_check_at", "due_slot")},
         "expires_at": {"N": "4000000000"}, "run": {"N": "1"}, "attempt": {"N": "0"},
     }  # fmt: skip
     services.dynamodb.put_item(TableName="jobs", Item=job)
@@ -79,7 +79,7 @@ def test_webhook_delivers(python: Path, unpacked: Unpack, variables: Variables, 
     job = {
         "id": {"S": "j"}, "part": {"S": "job"}, "client_id": {"S": "c"}, "status": {"S": "failed"}, "webhook": webhook,
         "model": {"M": {"name": {"S": "m"}, "version": {"S": "1"}}},
-        **{name: {"N": "1"} for name in ("characters", "created_at", "queued_at", "deadline", "due_at", "due_slot")},
+        **{name: {"N": "1"} for name in ("characters", "created_at", "queued_at", "deadline", "next_check_at", "due_slot")},
         "completed_at": {"N": "1"}, "expires_at": {"N": "4000000000"}, "run": {"N": "1"}, "attempt": {"N": "1"},
     }  # fmt: skip
     services.dynamodb.put_item(TableName="jobs", Item=job)

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shared.clients import ClientTable, new_client
+from shared.deliveries import LIFETIME_SECONDS, DeliveryStore
+from shared.models import Delivery
 
 from functions.webhook.signing import new_secret
 from functions.webhook.transport import DEADLINE_SECONDS
-from shared import aws
-from shared.clients import ClientTable, new_client
 from shared.clock import now_ms
-from shared.deliveries import LIFETIME_SECONDS, DeliveryStore
-from shared.models import Delivery
 from tests.artifact.conftest import Services
 from tests.artifact.runtime import Unpacked
 from tests.events import sqs_event
@@ -91,6 +90,6 @@ def _delivery(services: Services, client_id: str, port: int) -> Delivery:
         id=f"job-{port}", part="delivery#1.succeeded", client=client_id, url=f"http://127.0.0.1:{port}/hook",
         body=b"{}", created_at=now, next_at=now, expires_at=now // 1000 + LIFETIME_SECONDS,
     )  # fmt: skip
-    item: dict[str, Any] = aws.to_item(delivery.model_dump(exclude_none=True))
+    item: dict[str, Any] = serialize(delivery.model_dump(exclude_none=True))
     services.dynamodb.put_item(TableName="jobs", Item=item)
     return delivery

@@ -16,12 +16,23 @@ import pytest
 from pydantic_core import to_json
 
 from local.stack import Stack
-from shared import aws
-from shared.blobs import Blobs
+from shared.aws.blobs import Blobs
+from shared.aws.items import deserialize, expression, serialize
+from shared.aws.queue import Queue
+from shared.aws.table import Table
 from shared.clock import now_ms
-from shared.models import Job, Message, Model, Webhook, new_job_id
-from shared.queues import Lane
-from shared.store import DEADLINE_MS, LIFETIME_SECONDS, JobStore
+from shared.jobs.job import (
+    DEADLINE_MS,
+    LIFETIME_SECONDS,
+    Job,
+    Model,
+    WebhookEndpoint,
+    job_key,
+    new_job_id,
+)
+from shared.jobs.message import JobMessage
+from shared.jobs.shards import ShardStore
+from shared.jobs.store import JobStore
 
 TEXT = "Ada Lovelace met Charles Babbage in London. They wrote programs."
 BIG_TEXT = "\n\n".join(f"{number}. {TEXT}" for number in range(1600))  # of three shards
@@ -30,7 +41,7 @@ _SERVICES = {"_dynamodb", "_s3", "_sqs"}  # what the functions' own classes buil
 
 
 class Backstage:
-    """The local cloud's table, bucket and lanes, as root, and its janitor."""
+    """The local cloud's table, bucket and queues, as root, and its janitor."""
 
     def __init__(self, stack: Stack) -> None:
         """Needs AWS's settings in the environment."""
@@ -43,19 +54,20 @@ class Backstage:
         self._dead_letters = outputs["dead_letter_queue_urls"]
         self.queue_urls: dict[str, str] = outputs["queue_urls"]
         self._blobs = Blobs(outputs["bucket"])
-        self._store = JobStore(self._table, self._blobs)
-        self._lanes = {name: Lane(url) for name, url in self.queue_urls.items()}
+        table = Table(self._table)
+        self._store, self._shards = JobStore(table, self._blobs), ShardStore(table, self._blobs)
+        self._queues = {name: Queue(url) for name, url in self.queue_urls.items()}
 
     def close(self) -> None:
         """Close what was opened."""
-        owners = (self._store._items, self._blobs, *self._lanes.values())
+        owners = (self._store._table, self._blobs, *self._queues.values())
         built = [service for owner in owners for name, service in vars(owner).items() if name in _SERVICES]
         for service in (self._dynamodb, self._lambda, self._sqs, *built):
             service.close()
 
     # Jobs
 
-    def job(self, text: str = TEXT, *, webhook: Webhook | None = None) -> Job:
+    def job(self, text: str = TEXT, *, webhook: WebhookEndpoint | None = None) -> Job:
         """Store a job; no message is sent."""
         now = now_ms()
         job = Job(
@@ -74,8 +86,8 @@ class Backstage:
 
     def send(self, *jobs: Job) -> None:
         """Queue their messages at once."""
-        messages = [Message(job=job.id, run=1) for job in jobs]
-        self._lanes[jobs[0].lane].send_all(messages, client_id=self._client_id)
+        messages = [JobMessage(job=job.id, run=1) for job in jobs]
+        self._queues[jobs[0].queue].send_many(messages, client_id=self._client_id)
 
     def kept(self, job_id: str) -> Job:
         """The job as it is now."""
@@ -91,17 +103,17 @@ class Backstage:
             if kept.is_terminal:
                 return kept
             time.sleep(0.2)
-        pytest.fail(f"Still {kept.status} in attempt {kept.attempt}, lease {kept.lease}, due {kept.due_at}")
+        pytest.fail(f"Still {kept.status} in attempt {kept.attempt}, lease {kept.lease_expires_at}, due {kept.next_check_at}")
 
     def jobs(self) -> dict[str, Job]:
         """Every job in the table, by id."""
         pages = self._dynamodb.get_paginator("scan").paginate(TableName=self._table)
-        items = [aws.from_item(item) for page in pages for item in page["Items"]]
+        items = [deserialize(item) for page in pages for item in page["Items"]]
         return {item["id"]: Job.model_validate(item) for item in items if item["part"] == "job"}
 
     def progress(self, job: Job) -> int:
         """How many shards of a job are done."""
-        split = self._store.progress(job)
+        split = self._shards.get_split(job)
         return len(split.done) if split else 0
 
     def parts(self, job: Job) -> set[str]:
@@ -110,14 +122,14 @@ class Backstage:
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._table, KeyConditionExpression="id = :id", ExpressionAttributeValues=values
         )
-        return {aws.from_item(item)["part"] for page in pages for item in page["Items"]}
+        return {deserialize(item)["part"] for page in pages for item in page["Items"]}
 
     def documents(self, job: Job) -> list[dict[str, Any]]:
         """The result that a job points at, which must be its last attempt's."""
         name = f"{job.run}.{job.attempt}"
         pointers = (job.result_part, job.result_key)
         assert pointers in {(f"result#{name}", None), (None, f"results/{job.id}/{name}")}
-        result = self._blobs.get(job.result_key) if job.result_key else self._store.result(job)
+        result = self._blobs.get(job.result_key) if job.result_key else self._store.read_result(job)
         documents: list[dict[str, Any]] = json.loads(result)["documents"]
         return documents
 
@@ -125,13 +137,13 @@ class Backstage:
 
     def overdue(self, job: Job) -> bool:
         """Let the lease that `job` was read with be over, and the janitor look at it; False when it went on since."""
-        attributes = [name for name in ("lease", "due_at") if getattr(job, name) is not None]
+        attributes = [name for name in ("lease_expires_at", "next_check_at") if getattr(job, name) is not None]
         change = ", ".join(f"#{name} = :past" for name in attributes)
         same = " AND ".join(f"#{name} = :{name}" for name in (*attributes, "attempt", "status"))
         values = {**job.model_dump(include={"attempt", "status", *attributes}), "past": now_ms() - 1}
-        update = aws.expression(values, UpdateExpression=f"SET {change}", ConditionExpression=same)
+        update = expression(values, UpdateExpression=f"SET {change}", ConditionExpression=same)
         try:
-            self._dynamodb.update_item(TableName=self._table, Key=aws.to_item({"id": job.id, "part": "job"}), **update)
+            self._dynamodb.update_item(TableName=self._table, Key=serialize(job_key(job.id)), **update)
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
             return False
         return True
@@ -145,23 +157,23 @@ class Backstage:
 
         Those that somebody has taken up already, on the janitor's own schedule, are let be.
         """
-        self.emptied("solo")  # or it would only look again later
+        self.emptied("isolated")  # or it would only look again later
         for job in left:
             self.overdue(job)
         assert self.tick()
 
     # Lanes
 
-    def emptied(self, lane: str, *, seconds: float = 60) -> int:
+    def emptied(self, queue: str, *, seconds: float = 60) -> int:
         """Wait until nothing is left to receive, now or later; how many are received and not acknowledged."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            answer = self._sqs.get_queue_attributes(QueueUrl=self.queue_urls[lane], AttributeNames=["All"])
+            answer = self._sqs.get_queue_attributes(QueueUrl=self.queue_urls[queue], AttributeNames=["All"])
             count = {name: int(value) for name, value in answer["Attributes"].items() if name.startswith(_COUNT)}
             if not count[_COUNT] and not count[f"{_COUNT}Delayed"]:
                 return count[f"{_COUNT}NotVisible"]
             time.sleep(0.2)
-        pytest.fail(f"The lane {lane} is not emptied")
+        pytest.fail(f"The queue {queue} is not emptied")
 
     def dead_letters(self) -> int:
         """How many there are."""
@@ -171,22 +183,22 @@ class Backstage:
         return sum(int(answer["Attributes"][_COUNT]) for answer in answers)
 
     @contextmanager
-    def paused(self, lane: str) -> Iterator[None]:
-        """Let nothing be received from a lane: what is queued meanwhile comes as one batch."""
-        with self._changed(lane, {"Enabled": False}, {"Enabled": True}):
+    def paused(self, queue: str) -> Iterator[None]:
+        """Let nothing be received from a queue: what is queued meanwhile comes as one batch."""
+        with self._changed(queue, {"Enabled": False}, {"Enabled": True}):
             yield
 
     @contextmanager
-    def _changed(self, lane: str, change: dict[str, Any], after: dict[str, Any]) -> Iterator[None]:
-        mapping = self._mapping(lane)
+    def _changed(self, queue: str, change: dict[str, Any], after: dict[str, Any]) -> Iterator[None]:
+        mapping = self._mapping(queue)
         self._lambda.update_event_source_mapping(UUID=mapping, **change)
         try:
             yield
         finally:
             self._lambda.update_event_source_mapping(UUID=mapping, **after)
 
-    def _mapping(self, lane: str) -> str:
-        arn = f"arn:aws:sqs:{self._region}:000000000000:{self.queue_urls[lane].rpartition('/')[2]}"
+    def _mapping(self, queue: str) -> str:
+        arn = f"arn:aws:sqs:{self._region}:000000000000:{self.queue_urls[queue].rpartition('/')[2]}"
         (mapping,) = self._lambda.list_event_source_mappings(EventSourceArn=arn)["EventSourceMappings"]
         identifier: str = mapping["UUID"]
         return identifier

@@ -75,7 +75,7 @@ def faults(stack: Stack) -> Iterator[control.Faults]:
 
 @pytest.fixture(scope="session")
 def backstage(stack: Stack) -> Iterator[Backstage]:
-    """The local cloud's table, bucket and lanes, as root."""
+    """The local cloud's table, bucket and queues, as root."""
     with pytest.MonkeyPatch.context() as environment:
         for name, value in emulator.access(stack.aws_endpoint_url).items():
             environment.setenv(name, value)

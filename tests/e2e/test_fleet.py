@@ -1,4 +1,4 @@
-"""The worker as a process of its own, on the local cloud's lanes: instead of Lambda, ended and killed."""
+"""The worker as a process of its own, on the local cloud's queues: instead of Lambda, ended and killed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TEXT = "Ada Lovelace met Charles Babbage in London."
 
 @pytest.fixture
 def no_lambda(stack: Stack) -> Iterator[None]:
-    """The lanes without Lambda's mappings."""
+    """The queues without Lambda's mappings."""
     with without_lambda(stack):
         yield
 

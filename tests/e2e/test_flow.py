@@ -8,11 +8,10 @@ from typing import Any
 
 import httpx
 import pytest
+from shared.tokens import KmsSigner, Minter
 
 from local import apply
 from local.stack import Stack
-from shared import aws
-from shared.tokens import KmsSigner, Minter
 from tests.e2e.conftest import FOLDER
 
 TEXT = "Ada Lovelace met Charles Babbage in London. 👩‍🚀 They wrote programs."
@@ -120,7 +119,7 @@ def test_same_message_three_times_at_once_gives_one_result(
     )["Items"]
     results = [part["part"]["S"] for part in parts if part["part"]["S"].startswith("result#")]
     assert results == ["result#1.1"]
-    assert aws.from_item(next(part for part in parts if part["part"]["S"] == "job"))["attempt"] == 1
+    assert deserialize(next(part for part in parts if part["part"]["S"] == "job"))["attempt"] == 1
 
 
 def test_big_text_is_split_and_comes_back_by_url(client: httpx.Client) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-
 from shared.models import Job
+
 from tests.e2e.backstage import BIG_TEXT, TEXT, Backstage
 from tests.e2e.conftest import FOLDER
 from tests.e2e.faults.control import Faults
@@ -63,7 +63,7 @@ class Death:
 
     left: Job
     ended: Job
-    lanes: list[str]
+    queues: list[str]
 
 
 @pytest.fixture(scope="module")
@@ -80,15 +80,15 @@ def deaths(backstage: Backstage) -> Iterator[Mapping[str, Death]]:
         faults.mark(f"sent {name}", job.id, act="note", operation="SendMessage", function="janitor")
     backstage.take_up(*left.values())
     ended = {name: backstage.ended(job) for name, job in left.items()}
-    lanes = {name: [lane_of(line, backstage) for line in faults.log(f"sent {name}")] for name in left}
-    yield {name: Death(left[name], ended[name], lanes[name]) for name in left}
+    queues = {name: [lane_of(line, backstage) for line in faults.log(f"sent {name}")] for name in left}
+    yield {name: Death(left[name], ended[name], queues[name]) for name in left}
     faults.clear()
 
 
 def lane_of(line: dict[str, Any], backstage: Backstage) -> str:
-    """The lane that a message, noted when it was sent, was sent to."""
-    (lane,) = (lane for lane, url in backstage.queue_urls.items() if f'"{url}"' in line["text"])
-    return lane
+    """The queue that a message, noted when it was sent, was sent to."""
+    (queue,) = (queue for queue, url in backstage.queue_urls.items() if f'"{url}"' in line["text"])
+    return queue
 
 
 def wait_until(is_so: Callable[[], bool], *, seconds: float = 60) -> None:
@@ -100,10 +100,10 @@ def wait_until(is_so: Callable[[], bool], *, seconds: float = 60) -> None:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_job_of_a_worker_that_dies_is_taken_up(name: str, deaths: Mapping[str, Death], backstage: Backstage) -> None:
-    """Once, alone on the lane `solo`, and pointing at the second attempt's result."""
+    """Once, alone on the queue `solo`, and pointing at the second attempt's result."""
     death = deaths[name]
     assert (death.left.status, death.left.attempt, death.left.result_part) == ("running", 1, None)
-    assert death.lanes == ["solo"]
+    assert death.queues == ["isolated"]
     assert (death.ended.status, death.ended.attempt) == ("succeeded", SMALL[name].attempts)
     assert backstage.documents(death.ended)[0]["ents"]
 
@@ -157,7 +157,7 @@ def test_job_of_a_worker_that_dies_between_finishing_and_acknowledging_is_done(
     job = backstage.job()
     dies(faults, backstage, Step("after", "UpdateItem", FINISH, attempts=1), job)
     ended = backstage.kept(job.id)
-    assert (ended.status, ended.attempt, ended.due_at) == ("succeeded", 1, None)
+    assert (ended.status, ended.attempt, ended.next_check_at) == ("succeeded", 1, None)
     assert backstage.tick()
     faults.mark("claim", job.id, act="note", operation="UpdateItem", when="before")
     backstage.send(job)
@@ -200,7 +200,7 @@ def test_job_of_a_worker_that_hangs_is_taken_up_and_its_late_write_changes_nothi
     backstage.take_up(backstage.kept(job.id))
     ended = backstage.ended(job)
     assert (ended.status, ended.attempt) == ("succeeded", step.attempts)
-    assert [lane_of(line, backstage) for line in faults.log("sent")] == ["solo"]
+    assert [lane_of(line, backstage) for line in faults.log("sent")] == ["isolated"]
     faults.release("hang")
     late = faults.happened("hang", act="went on")
     if name == "finishing":

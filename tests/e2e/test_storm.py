@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
+from shared.models import Job
 
 from local.stack import Stack
-from shared.models import Job
 from tests.e2e.backstage import BIG_TEXT, TEXT, Backstage
 from tests.e2e.faults.control import Faults
 
@@ -76,14 +76,14 @@ def all_ended(backstage: Backstage, others: Any) -> dict[str, Job]:
         if not still_open:
             return jobs
         for job in still_open:
-            state, now = (job.model_dump(exclude={"due_at"}), backstage.progress(job)), time.monotonic()
+            state, now = (job.model_dump(exclude={"next_check_at"}), backstage.progress(job)), time.monotonic()
             if job.id not in seen or seen[job.id][0] != state:
                 seen[job.id] = (state, now)
             elif now - seen[job.id][1] > STILL_SECONDS and backstage.overdue(job):
                 del seen[job.id]
         backstage.tick()
         time.sleep(1)
-    pytest.fail(f"Still open: {[(job.status, job.attempt, job.lease, job.due_at) for job in still_open]}")
+    pytest.fail(f"Still open: {[(job.status, job.attempt, job.lease_expires_at, job.next_check_at) for job in still_open]}")
 
 
 def assert_whole(documents: list[dict[str, Any]], request: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Rounds on the local cloud: as many environments as asked for, and a job that waits for the one that is warming."""
+"""WarmUpStore on the local cloud: as many environments as asked for, and a job that waits for the one that is warming."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class Warmth:
             UpdateExpression="SET environments = :none, began_at = :never",
             ExpressionAttributeValues={":none": {"M": {}}, ":never": {"N": "0"}},
         )
-        for lane in ("jobs", "solo"):
-            self._dynamodb.delete_item(TableName=self._table, Key={"id": {"S": f"pace#{lane}"}, "part": {"S": "pace"}})
+        for queue in ("jobs", "isolated"):
+            self._dynamodb.delete_item(TableName=self._table, Key={"id": {"S": f"pace#{queue}"}, "part": {"S": "pace"}})
         time.sleep(2.5)
 
     def order(self, environments: int) -> None:

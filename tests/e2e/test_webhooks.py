@@ -14,7 +14,6 @@ import pytest
 from standardwebhooks import Webhook as Verifier
 
 from local.stack import Stack
-from shared.models import Webhook
 from tests.e2e.backstage import Backstage
 from tests.e2e.faults.control import Faults
 from tests.e2e.test_flow import finished, submitted
@@ -141,7 +140,7 @@ def test_end_is_announced_under_one_id_though_the_worker_is_killed(
 ) -> None:
     """With SIGKILL. The janitor sees to it, and once it is announced it does not send it again."""
     with Receiver(200) as receiver:
-        job = backstage.job(webhook=Webhook(url=receiver.url))
+        job = backstage.job(webhook=WebhookEndpoint(url=receiver.url))
         dies(faults, backstage, DEATHS[name], job)
         left = client.get(f"/jobs/{job.id}").json()["webhook"]
         assert left == {"url": receiver.url, "state": "pending", "attempts": 0}

@@ -1,16 +1,18 @@
-"""The life of jobs under anything that can happen to them, in any order: a state machine over the real store.
+"""A state machine of jobs over the real stores: anything that can happen to a job happens in any order.
 
-Workers claim, beat, finish, crash and come back as zombies; clients cancel, retry and delete; messages are doubled and
-lost; the janitor ticks; time passes. What must hold is checked after every step.
+Workers claim jobs, extend leases, finish, crash, and go on after they lost a claim. Clients cancel, retry and delete.
+Messages are doubled and lost, the janitor ticks, and time passes. The invariants are checked after every step.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pytest
+from functions.janitor.checks import Janitor
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -26,53 +28,83 @@ from moto import mock_aws
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.dynamodb import dynamodb_backends
 
-from functions.janitor.due import Janitor
-from shared.blobs import Blobs
-from shared.deliveries import DeliveryStore
-from shared.due import DueJobs
+from shared.aws.blobs import Blobs
+from shared.aws.queue import Queue
+from shared.aws.table import Table
 from shared.errors import ModelFailed
-from shared.models import TERMINAL, Job, Message, Metrics, Model, Webhook, announced_part, new_job_id
-from shared.queues import DeadLetterQueue, Lane
-from shared.store import DEADLINE_MS, LIFETIME_SECONDS, MERGE_ATTEMPTS_LIMIT
-from tests.conftest import REGION, made_up_credentials, provision
+from shared.jobs.checks import JobChecks
+from shared.jobs.job import (
+    DEADLINE_MS,
+    LIFETIME_SECONDS,
+    TERMINAL,
+    Job,
+    Metrics,
+    Model,
+    QueueName,
+    Status,
+    WebhookEndpoint,
+    job_key,
+    new_job_id,
+)
+from shared.jobs.message import JobMessage
+from shared.jobs.shards import ShardStore
+from shared.jobs.store import MERGE_ATTEMPTS_LIMIT, JobStore
+from shared.webhooks.event import delivery_part
+from shared.webhooks.store import DeliveryStore
+from tests.conftest import REGION, provision, set_fake_credentials
 
 START = 1_800_000_000_000
 SHARDS = 3
-ENOUGH_TICKS = 40
+TICKS_LIMIT = 40
 EXAMPLES, STEPS = 30, 30
 
 
-class Lives(RuleBasedStateMachine):
+@dataclass(frozen=True)
+class Services:
+    """The stores and queues over moto."""
+
+    sqs: Any
+    table: Table
+    jobs: JobStore
+    shards: ShardStore
+    deliveries: DeliveryStore
+    queues: dict[QueueName, Queue]
+    queue_urls: list[str]
+    webhooks: Queue
+    dead_letters: Queue
+
+
+class JobLife(RuleBasedStateMachine):
     """One table, some jobs, any number of workers."""
 
-    cloud: ClassVar[Any]  # one for all examples, which leave no open job behind
+    services: ClassVar[Services]  # shared by all examples, which leave no open job behind
 
     jobs = Bundle("jobs")
     claims = Bundle("claims")
     merges = Bundle("merges")
-    reads = Bundle("reads")  # what clients' requests have read of jobs, some time ago
+    reads = Bundle("reads")  # jobs as requests of clients read them some time ago
 
     def __init__(self) -> None:
         super().__init__()
-        self.sqs, self.urls, self.store, self.lanes, self.dead, self.deliveries, self.webhooks_url = self.cloud
+        self.store, self.shards, self.deliveries = self.services.jobs, self.services.shards, self.services.deliveries
         self.now = START
-        self.names: list[str] = []
-        self.owners = 0
-        # What has been seen of each run: its attempts only grow, and its end is final.
+        self.job_ids: list[str] = []
+        self.claims_made = 0
+        # The attempts and the end of each run, as far as they were seen.
         self.attempts: dict[tuple[str, int], int] = {}
         self.ends: dict[tuple[str, int], tuple[Any, ...]] = {}
         self.runs: dict[str, int] = {}
-        self.claimants: dict[tuple[str, int, int], str | None] = {}
+        self.claim_tokens: dict[tuple[str, int, int], str | None] = {}
         self.deleted: set[str] = set()
         self.touched: set[str] = set()
 
     def teardown(self) -> None:
-        if self.names:
-            self._until_nothing_is_open()
-        # moto sorts all that there ever was, at each query.
+        if self.job_ids:
+            self.finish_all_jobs()
+        # Each query of moto sorts all items, so remove those of earlier examples.
         dynamodb_backends[DEFAULT_ACCOUNT_ID][REGION].tables["jobs"].items.clear()
 
-    # What happens
+    # Rules
 
     @rule(target=jobs, characters=st.sampled_from([10, 10, 200_000]), has_webhook=st.booleans())
     def submit(self, characters: int, has_webhook: bool) -> str:
@@ -80,38 +112,42 @@ class Lives(RuleBasedStateMachine):
         job = Job(
             id=job_id, client_id="c", model=Model(name="m", version="1"), characters=characters, created_at=self.now,
             queued_at=self.now, deadline=self.now + DEADLINE_MS, expires_at=self.now // 1000 + LIFETIME_SECONDS,
-            webhook=Webhook(url="https://receiver.example/") if has_webhook else None,
+            webhook=WebhookEndpoint(url="https://receiver.example/") if has_webhook else None,
         )  # fmt: skip
         self.store.create(job, b"{}")
-        self.names.append(job_id)
+        self.job_ids.append(job_id)
         return job_id
 
     @rule(target=claims, job_id=jobs, stale=st.booleans())
     def claim(self, job_id: str, stale: bool) -> Any:
-        """By a message of this run, or by one of the run before that came late or twice."""
-        run = self.kept(job_id).run - (1 if stale else 0)
-        claimed = self.store.claim(Message(job=job_id, run=max(run, 1)), owner=self.owner(), now=self.now)
-        return multiple(self.new_claim(claimed)) if claimed else multiple()
+        """Claim by a message of this run, or by a late message of the run before."""
+        run = self.get(job_id).run - (1 if stale else 0)
+        claimed = self.store.claim(
+            JobMessage(job=job_id, run=max(run, 1)), claim_token=self.new_claim_token(), now=self.now
+        )
+        return multiple(self.check_claim(claimed)) if claimed else multiple()
 
-    def new_claim(self, claimed: Job) -> Job:
-        """No other claim has its number; nobody gets a job that is over."""
+    def check_claim(self, claimed: Job) -> Job:
+        """Check that no other claim has the same number, and that the job was open."""
         number = (claimed.id, claimed.run, claimed.attempt)
-        assert number not in self.claimants
-        self.claimants[number] = claimed.owner
+        assert number not in self.claim_tokens
+        self.claim_tokens[number] = claimed.claim_token
         assert claimed.id not in self.deleted
         assert (claimed.id, claimed.run) not in self.ends
         return claimed
 
     @rule(claimed=claims)
     def claim_whose_answer_was_lost(self, claimed: Job) -> None:
-        """It is repeated: the same attempt while it is still this claim's, else none."""
-        if self.is_held(claimed) and not claimed_too_long(self.kept(claimed.id), self.now):
-            again = self.store.claim(Message(job=claimed.id, run=claimed.run), owner=claimed.owner or "", now=self.now)
+        """Repeat a claim, as the SDK does. It is the same attempt while the claim holds."""
+        if self.is_held(claimed) and not has_expired_lease(self.get(claimed.id), self.now):
+            again = self.store.claim(
+                JobMessage(job=claimed.id, run=claimed.run), claim_token=claimed.claim_token or "", now=self.now
+            )
             assert again is not None
             assert again.attempt == claimed.attempt
 
     @rule(claimed=claims)
-    def beat(self, claimed: Job) -> None:
+    def extend(self, claimed: Job) -> None:
         held = self.is_held(claimed)
         assert self.store.extend(claimed, now=self.now) == held
 
@@ -124,15 +160,15 @@ class Lives(RuleBasedStateMachine):
     def fail(self, claimed: Job) -> None:
         self.end_as(claimed, "failed")
 
-    def end_as(self, claimed: Job, status: str) -> None:
-        """Only who holds a job may end it; and whoever is told so did, now or by this very write before."""
+    def end_as(self, claimed: Job, status: Status) -> None:
+        """End a job. Only a claim that holds may do so, and it may be told twice that it did."""
         held = self.is_held(claimed)
         if status == "failed":
             ended = self.store.fail(claimed, ModelFailed("x"), metrics=Metrics(), now=self.now)
         else:
             name = f"{claimed.run}.{claimed.attempt}".encode()
             ended = self.store.succeed(claimed, name, metrics=Metrics(), now=self.now)
-        kept = self.kept(claimed.id)
+        kept = self.get(claimed.id)
         assert ended or not held
         if ended:
             assert (kept.status, kept.run, kept.attempt) == (status, claimed.run, claimed.attempt)
@@ -144,28 +180,30 @@ class Lives(RuleBasedStateMachine):
 
     @rule(claimed=consumes(claims))
     def crash(self, claimed: Job) -> None:
-        """The worker is gone and does nothing more."""
+        """Drop the claim: the worker is dead."""
 
     @rule(claimed=claims)
     def split(self, claimed: Job) -> None:
         self.touched.add(claimed.id)
         if claimed.characters > 100_000:
-            self.store.split(claimed, SHARDS, now=self.now)
+            self.shards.split(claimed, SHARDS, now=self.now)
 
     @rule(job_id=jobs, shard=st.integers(min_value=0, max_value=SHARDS - 1))
     def run_shard(self, job_id: str, shard: int) -> None:
-        job = self.kept(job_id)
-        if job.status == "running" and self.store.progress(job):
-            self.store.shard_done(job, shard, b"{}")
+        job = self.get(job_id)
+        if job.status == "running" and self.shards.get_split(job):
+            self.shards.record_done(job, shard, b"{}")
 
     @rule(target=merges, job_id=jobs)
     def claim_merge(self, job_id: str) -> Any:
-        job = self.kept(job_id)
-        split = self.store.progress(job)
+        job = self.get(job_id)
+        split = self.shards.get_split(job)
         if split is None or not split.is_complete:
             return multiple()
-        claimed = self.store.claim_merge(Message(job=job_id, run=job.run), owner=self.owner(), now=self.now)
-        return multiple(self.new_claim(claimed)) if claimed else multiple()
+        claimed = self.store.claim_merge(
+            JobMessage(job=job_id, run=job.run), claim_token=self.new_claim_token(), now=self.now
+        )
+        return multiple(self.check_claim(claimed)) if claimed else multiple()
 
     @rule(claimed=merges)
     def merge(self, claimed: Job) -> None:
@@ -173,30 +211,30 @@ class Lives(RuleBasedStateMachine):
 
     @rule(claimed=consumes(merges))
     def crash_merging(self, claimed: Job) -> None:
-        """The merger is gone and does nothing more."""
+        """Drop the claim: the worker is dead."""
 
     @rule(target=reads, job_id=jobs)
     def read(self, job_id: str) -> Job:
-        """A client's request reads a job, and goes on later."""
-        return self.kept(job_id)
+        """Read a job for a request that continues later."""
+        return self.get(job_id)
 
     @rule(read=reads)
     def cancel(self, read: Job) -> None:
         self.touched.add(read.id)
         if self.store.cancel(read, now=self.now):
-            kept = self.kept(read.id)
+            kept = self.get(read.id)
             assert (kept.status, kept.run) == ("canceled", read.run)
 
     @rule(read=reads)
     def retry(self, read: Job) -> None:
-        before = self.kept(read.id)
+        before = self.get(read.id)
         again = self.store.retry(read, now=self.now)
         if again is None:
             assert (
                 before.status not in {"failed", "canceled", "expired"}
                 or read.id in self.deleted
-                or stale(read, before)
-                or before.is_unannounced
+                or read.run != before.run
+                or before.awaits_delivery
             )
         else:
             assert (again.run, again.attempt, again.status) == (read.run + 1, 0, "queued")
@@ -209,45 +247,58 @@ class Lives(RuleBasedStateMachine):
 
     @rule()
     def tick(self) -> None:
-        self.touched.update(self.names)
-        webhooks = Lane(self.webhooks_url)
-        Janitor(self.store, self.lanes, self.dead, lambda: self.now, self.deliveries, webhooks, self.dead[0]).tick()
+        self.touched.update(self.job_ids)
+        self.janitor().tick()
+
+    def janitor(self) -> Janitor:
+        services = self.services
+        return Janitor(
+            jobs=services.jobs,
+            shards=services.shards,
+            checks=JobChecks(services.table),
+            deliveries=services.deliveries,
+            queues=services.queues,
+            dead_letters=[services.dead_letters],
+            webhooks=services.webhooks,
+            webhooks_dead_letters=services.dead_letters,
+            now=lambda: self.now,
+        )
 
     @rule(job_id=jobs)
-    def announce(self, job_id: str) -> None:
-        """Whoever handles the message first: the function, or a retry. Messages come late and twice."""
-        job = self.kept(job_id)
-        if job.is_unannounced:
-            self.deliveries.announce(job, b"{}", now=self.now)
+    def create_delivery(self, job_id: str) -> None:
+        """Create the delivery, as the function `webhook` or a retry does. Messages come late and twice."""
+        job = self.get(job_id)
+        if job.awaits_delivery:
+            self.deliveries.create(job, b"{}", now=self.now)
 
     @rule(read=reads)
-    def announce_late(self, read: Job) -> None:
-        """By a copy that read the job some time ago; it must not touch the run that follows."""
-        if read.is_unannounced and read.run == self.kept(read.id).run:
-            self.deliveries.announce(read, b"{}", now=self.now)
+    def create_delivery_late(self, read: Job) -> None:
+        """Create the delivery from a job that was read some time ago. It must not touch the next run."""
+        if read.awaits_delivery and read.run == self.get(read.id).run:
+            self.deliveries.create(read, b"{}", now=self.now)
 
     @rule()
     def lose_messages(self) -> None:
-        self.received()
+        self.receive_all()
 
     @rule(seconds=st.sampled_from([1, 30, 61, 600, 25 * 3600]))
     def pass_time(self, seconds: int) -> None:
         self.now += seconds * 1000
 
-    # What must hold
+    # Invariants
 
     @invariant()
-    def jobs_keep_their_promises(self) -> None:
+    def check_touched_jobs(self) -> None:
         while self.touched:
             job_id = self.touched.pop()
-            self.check(self.kept(job_id))
+            self.check(self.get(job_id))
             self.touched.discard(job_id)
 
     def check(self, job: Job) -> None:
         run = (job.id, job.run)
         if job.id in self.deleted:
-            assert job.deleted_at is not None, "a deleted job stays so"
-            assert job.is_terminal, "and nothing happens to it"
+            assert job.deleted_at is not None, "a deleted job stays deleted"
+            assert job.is_terminal, "a deleted job is not open"
             assert (job.result_part, job.result_key) == (None, None)
         assert job.run >= self.runs.get(job.id, 1), "runs only grow"
         self.runs[job.id] = job.run
@@ -258,43 +309,51 @@ class Lives(RuleBasedStateMachine):
         if job.status in TERMINAL:
             end = (job.status, job.completed_at)
             assert self.ends.setdefault(run, end) == end, "an end is final within its run"
-            announced = self.deliveries.get(job.id, announced_part(job.run, job.status)) is not None
-            assert announced or job.is_unannounced == job.announces(job.status), "an end is announced, or due for it"
-            assert job.due_at is None or job.is_unannounced, "nobody need look at a job that ended else"
-            assert job.owner is None, "nobody holds a job that ended"
+            has_delivery = self.deliveries.get(job.id, delivery_part(job.run, job.status)) is not None
+            assert has_delivery or job.awaits_delivery == job.has_webhook_for(job.status), (
+                "an ended run has its delivery, or awaits it"
+            )
+            assert job.next_check_at is None or job.awaits_delivery, (
+                "an ended job is scheduled only if it awaits its delivery"
+            )
+            assert job.claim_token is None, "an ended job has no claim"
         else:
-            assert run not in self.ends, "what ended does not go on"
-            assert job.due_at is not None, "an open job is due at some time"
+            assert run not in self.ends, "an ended run does not go on"
+            assert job.next_check_at is not None, "an open job is scheduled for a check"
         if job.status == "succeeded" and job.id not in self.deleted:
-            assert self.store.result(job) == f"{job.run}.{job.attempt}".encode(), "the result is the winner's own"
+            assert self.store.read_result(job) == f"{job.run}.{job.attempt}".encode(), (
+                "the result is that of the successful attempt"
+            )
         else:
             assert job.result_part is None or job.id in self.deleted
 
-    def _until_nothing_is_open(self) -> None:
-        """Workers that do their work, and ticks: every job comes to an end, without anybody's help."""
-        for _ in range(ENOUGH_TICKS):
+    def finish_all_jobs(self) -> None:
+        """Let workers work and the janitor tick until every job has ended."""
+        for _ in range(TICKS_LIMIT):
             self.tick()
-            for message in self.received():
+            for message in self.receive_all():
                 self.work(message)
-            self.touched.update(self.names)
-            self.jobs_keep_their_promises()
-            for job_id in self.names:
-                self.announce(job_id)
-            if all(self.kept(job_id).is_terminal for job_id in self.names):
-                self.check_announcements()
+            self.touched.update(self.job_ids)
+            self.check_touched_jobs()
+            for job_id in self.job_ids:
+                self.create_delivery(job_id)
+            if all(self.get(job_id).is_terminal for job_id in self.job_ids):
+                self.check_deliveries()
                 return
             self.now += 61_000
-        left = Counter(self.kept(job_id).status for job_id in self.names)
+        left = Counter(self.get(job_id).status for job_id in self.job_ids)
         pytest.fail(f"Jobs stay open: {left}")
 
-    def check_announcements(self) -> None:
-        """Every end of a run that a client wants to know of is announced, whatever came after it."""
+    def check_deliveries(self) -> None:
+        """Check that every end of a run with a webhook event has its delivery."""
         for (job_id, run), (status, _) in self.ends.items():
-            if self.kept(job_id).announces(status):
-                assert self.deliveries.get(job_id, announced_part(run, status)) is not None, "no end is lost"
+            if self.get(job_id).has_webhook_for(status):
+                assert self.deliveries.get(job_id, delivery_part(run, status)) is not None, (
+                    "every webhook event has a delivery"
+                )
 
-    def work(self, message: Message) -> None:
-        """What a worker does with a message."""
+    def work(self, message: JobMessage) -> None:
+        """Handle a message as a worker does."""
         job = self.store.get(message.job, now=self.now)
         if job is None or job.run != message.run:
             return
@@ -302,73 +361,79 @@ class Lives(RuleBasedStateMachine):
             self.run_shard(job.id, message.shard)
             self.merge_if_complete(job)
             return
-        claimed = self.store.claim(message, owner=self.owner(), now=self.now)
+        claimed = self.store.claim(message, claim_token=self.new_claim_token(), now=self.now)
         if claimed is None:
             self.merge_if_complete(job)
         elif claimed.characters < 100_000:
             self.succeed(claimed)
-        elif self.store.split(claimed, SHARDS, now=self.now):
-            shards = [Message(job=job.id, run=job.run, shard=shard) for shard in range(SHARDS)]
-            self.lanes["solo"].send_all(shards, client_id="c")
+        elif self.shards.split(claimed, SHARDS, now=self.now):
+            shards = [JobMessage(job=job.id, run=job.run, shard=shard) for shard in range(SHARDS)]
+            self.services.queues["isolated"].send_many(shards, client_id="c")
 
     def merge_if_complete(self, job: Job) -> None:
-        split = self.store.progress(self.kept(job.id))
+        split = self.shards.get_split(self.get(job.id))
         if split is not None and split.is_complete:
-            claimed = self.store.claim_merge(Message(job=job.id, run=job.run), owner=self.owner(), now=self.now)
+            claimed = self.store.claim_merge(
+                JobMessage(job=job.id, run=job.run), claim_token=self.new_claim_token(), now=self.now
+            )
             if claimed is not None:
                 self.merge(claimed)
 
     # Helpers
 
     def is_held(self, claimed: Job) -> bool:
-        """Whether a job is still this claim's."""
-        kept = self.kept(claimed.id)
-        of = (kept.status, kept.run, kept.attempt, kept.owner)
-        return of == ("running", claimed.run, claimed.attempt, claimed.owner)
+        """Return whether the claim holds."""
+        kept = self.get(claimed.id)
+        current = (kept.status, kept.run, kept.attempt, kept.claim_token)
+        return current == ("running", claimed.run, claimed.attempt, claimed.claim_token)
 
-    def kept(self, job_id: str) -> Job:
+    def get(self, job_id: str) -> Job:
         self.touched.add(job_id)
-        item = self.store._items.get(job_id, "job")
+        item = self.services.table.get(job_key(job_id))
         assert item is not None
         return Job.model_validate(item)
 
-    def owner(self) -> str:
-        self.owners += 1
-        return f"w{self.owners}"
+    def new_claim_token(self) -> str:
+        self.claims_made += 1
+        return f"w{self.claims_made}"
 
-    def received(self) -> list[Message]:
+    def receive_all(self) -> list[JobMessage]:
         messages = []
-        for url in self.urls.values():
-            while got := self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+        for url in self.services.queue_urls:
+            while got := self.services.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
                 for one in got:
-                    self.sqs.delete_message(QueueUrl=url, ReceiptHandle=one["ReceiptHandle"])
-                    messages.append(Message.model_validate(json.loads(one["Body"])))
+                    self.services.sqs.delete_message(QueueUrl=url, ReceiptHandle=one["ReceiptHandle"])
+                    messages.append(JobMessage.model_validate(json.loads(one["Body"])))
         return messages
 
 
-def claimed_too_long(job: Job, now: int) -> bool:
-    return job.lease is None or job.lease < now
+def has_expired_lease(job: Job, now: int) -> bool:
+    return job.lease_expires_at is None or job.lease_expires_at < now
 
 
-def stale(read: Job, kept: Job) -> bool:
-    return read.run != kept.run
+def provide_services() -> Services:
+    provided = provision(signing=False)
+    urls: dict[QueueName, str] = {"jobs": provided.jobs_queue_url, "isolated": provided.isolated_queue_url}
+    table, blobs = Table("jobs"), Blobs("bucket")
+    return Services(
+        sqs=provided.sqs,
+        table=table,
+        jobs=JobStore(table, blobs),
+        shards=ShardStore(table, blobs),
+        deliveries=DeliveryStore(table),
+        queues={name: Queue(url) for name, url in urls.items()},
+        queue_urls=list(urls.values()),
+        webhooks=Queue(provided.webhooks_queue_url),
+        dead_letters=Queue(provided.sqs.create_queue(QueueName="dead")["QueueUrl"]),
+    )
 
 
-def provisioned() -> Any:
-    services = provision(signing=False)
-    urls = {"jobs": services.jobs_queue_url, "solo": services.solo_queue_url}
-    dead = services.sqs.create_queue(QueueName="dead")["QueueUrl"]
-    lanes = {name: Lane(url) for name, url in urls.items()}
-    store, deliveries = DueJobs("jobs", Blobs("bucket")), DeliveryStore("jobs")
-    return services.sqs, urls, store, lanes, [DeadLetterQueue(dead)], deliveries, services.webhooks_queue_url
-
-
-def test_whatever_happens_to_jobs_each_comes_to_one_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    made_up_credentials(monkeypatch)
+def test_every_job_ends_exactly_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_fake_credentials(monkeypatch)
     with mock_aws():
-        monkeypatch.setattr(Lives, "cloud", provisioned(), raising=False)
+        monkeypatch.setattr(JobLife, "services", provide_services(), raising=False)
         run_state_machine_as_test(
-            Lives,
+            JobLife,
             settings=settings(
                 max_examples=EXAMPLES,
                 stateful_step_count=STEPS,

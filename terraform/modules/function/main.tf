@@ -74,13 +74,13 @@ resource "aws_lambda_function" "main" {
     log_group  = aws_cloudwatch_log_group.main.name
   }
 
-  # The first invoke must find the rights it needs.
+  # The first invocation needs the permissions.
   depends_on = [aws_iam_role_policy.main]
 }
 
 resource "aws_lambda_alias" "live" {
   name             = "live"
-  description      = "What is called: the latest published version"
+  description      = "The latest published version. Callers use this alias."
   function_name    = aws_lambda_function.main.function_name
   function_version = aws_lambda_function.main.version
 }

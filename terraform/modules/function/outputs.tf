@@ -29,36 +29,36 @@ output "log_group" {
 }
 
 output "policy" {
-  description = "What the function may do, as rendered JSON."
+  description = "The function's policy as JSON."
   value       = aws_iam_role_policy.main.policy
 }
 
 output "timeout_seconds" {
-  description = "The longest an invoke may take."
+  description = "Time-out of an invocation in seconds."
   value       = aws_lambda_function.main.timeout
 }
 
 output "log_retention_days" {
-  description = "Days that logs are kept."
+  description = "Days for which CloudWatch Logs keeps the logs."
   value       = aws_cloudwatch_log_group.main.retention_in_days
 }
 
 output "settings" {
-  description = "The environment, without what is Powertools' and OpenBLAS's."
+  description = "Environment variables, without those of Powertools and OpenBLAS."
   value       = { for name, value in aws_lambda_function.main.environment[0].variables : name => value if !startswith(name, "POWERTOOLS_") && name != "OMP_NUM_THREADS" }
 }
 
 output "publishes" {
-  description = "Whether each change becomes a version."
+  description = "Says whether each change publishes a version."
   value       = aws_lambda_function.main.publish
 }
 
 output "snapstart" {
-  description = "Which versions have snapshots."
+  description = "Versions that have snapshots: PublishedVersions or None."
   value       = try(aws_lambda_function.main.snap_start[0].apply_on, "None")
 }
 
 output "storage_mb" {
-  description = "Size of /tmp."
+  description = "Size of /tmp in MB."
   value       = aws_lambda_function.main.ephemeral_storage[0].size
 }

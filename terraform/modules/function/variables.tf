@@ -1,11 +1,11 @@
 variable "name" {
   type        = string
-  description = "The function's short name, which is also its package below functions/."
+  description = "Short name of the function. It is also the name of its package in functions/."
 }
 
 variable "prefix" {
   type        = string
-  description = "What every name of the deployment begins with."
+  description = "Prefix of every name in the deployment."
 }
 
 variable "runtime" {
@@ -20,23 +20,23 @@ variable "architecture" {
 
 variable "memory_mb" {
   type        = number
-  description = "Memory; the CPU is in proportion."
+  description = "Memory in MB. CPU is proportional to it."
 }
 
 variable "timeout_seconds" {
   type        = number
-  description = "The longest an invoke may take."
+  description = "Time-out of an invocation in seconds."
 }
 
 variable "storage_mb" {
   type        = number
-  description = "Size of /tmp."
+  description = "Size of /tmp in MB."
   default     = 512
 }
 
 variable "snapstart" {
   type        = bool
-  description = "Whether environments begin from a snapshot of an initialised one."
+  description = "Says whether environments start from a snapshot (SnapStart)."
   default     = false
 }
 
@@ -47,7 +47,7 @@ variable "bucket" {
 
 variable "artifact" {
   type        = object({ key = string, sha256_base64 = string })
-  description = "The code's object in the bucket, and its SHA-256 as Lambda writes it."
+  description = "S3 key of the code, and its SHA-256 in base64."
 }
 
 variable "layers" {
@@ -62,10 +62,10 @@ variable "environment" {
 
 variable "statements" {
   type        = any
-  description = "What the function may do: IAM statements, each with Sid, Effect, Action, Resource, and a Condition where one is needed."
+  description = "IAM statements of the function's policy, each with Sid, Effect, Action, Resource and, if needed, Condition."
 }
 
 variable "log_retention_days" {
   type        = number
-  description = "Days that logs are kept."
+  description = "Days for which CloudWatch Logs keeps the logs."
 }

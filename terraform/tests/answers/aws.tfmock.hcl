@@ -1,4 +1,4 @@
-# What AWS would answer. Whatever a test must tell apart has a name of its own: the lanes, the keys, and what is called.
+# Mocked answers of AWS. Resources that a test must distinguish have names of their own.
 
 mock_resource "aws_sqs_queue" {
   defaults = { arn = "arn:aws:sqs:eu-west-2:123456789012:queue", id = "https://sqs.example/queue" }
@@ -47,20 +47,20 @@ mock_data "aws_kms_public_key" {
 }
 
 override_resource {
-  target = aws_sqs_queue.lane["jobs"]
+  target = aws_sqs_queue.worker["jobs"]
   values = { arn = "arn:aws:sqs:eu-west-2:123456789012:jobs", id = "https://sqs.example/jobs" }
 }
 override_resource {
-  target = aws_sqs_queue.lane["solo"]
-  values = { arn = "arn:aws:sqs:eu-west-2:123456789012:solo", id = "https://sqs.example/solo" }
+  target = aws_sqs_queue.worker["isolated"]
+  values = { arn = "arn:aws:sqs:eu-west-2:123456789012:isolated", id = "https://sqs.example/isolated" }
 }
 override_resource {
   target = aws_sqs_queue.dead_letter["jobs"]
   values = { arn = "arn:aws:sqs:eu-west-2:123456789012:jobs-dead-letter", id = "https://sqs.example/jobs-dead-letter" }
 }
 override_resource {
-  target = aws_sqs_queue.dead_letter["solo"]
-  values = { arn = "arn:aws:sqs:eu-west-2:123456789012:solo-dead-letter", id = "https://sqs.example/solo-dead-letter" }
+  target = aws_sqs_queue.dead_letter["isolated"]
+  values = { arn = "arn:aws:sqs:eu-west-2:123456789012:isolated-dead-letter", id = "https://sqs.example/isolated-dead-letter" }
 }
 override_resource {
   target = aws_sqs_queue.webhooks
