@@ -1,4 +1,4 @@
-"""An API in memory that keeps to the contract, and can be told to misbehave."""
+"""An API in memory that follows the documented contract, and that a test can make fail."""
 
 from __future__ import annotations
 
@@ -18,64 +18,73 @@ Handler = Callable[[httpx.Request], httpx.Response | None]
 
 
 class FakeApi:
-    """Jobs end after `polls` looks; `before` may answer, or break, in place of the API."""
+    """An API in memory.
+
+    A job ends after `polls` calls about it. Each entry of `before` handles one request: it can answer or raise in
+    place of the API, or return None to let the API answer.
+    """
 
     def __init__(self, *, polls: int = 1) -> None:
         self.polls = polls
         self.before: list[Handler] = []
         self.requests: list[httpx.Request] = []
         self.jobs: dict[str, dict[str, Any]] = {}
-        self.keys: dict[str, str] = {}
+        self.job_ids: dict[str, str] = {}  # by idempotency key
         self.tokens = 0
-        self.lifetime = 3600
-        self.lock = threading.Lock()
-        self.open = self.most_open = 0
+        self.token_seconds = 3600
+        self.open_jobs = 0
+        self.most_open_jobs = 0
+        self._lock = threading.Lock()
 
-    def client(self, **options: Any) -> samovar.Client:
-        return samovar.Client(URL, "c_1", SECRET, transport=httpx.MockTransport(self.handle), **options)
+    def client(self, *, timeout: float = 60) -> samovar.Client:
+        """Return an SDK client that is connected to this API."""
+        return samovar.Client(URL, "c_1", SECRET, timeout=timeout, transport=httpx.MockTransport(self._handle))
 
-    def handle(self, request: httpx.Request) -> httpx.Response:
-        with self.lock:
-            self.requests.append(request)
-            if self.before:
-                answer = self.before.pop(0)(request)
-                if answer is not None:
-                    return answer
-            return self._route(request)
+    def authenticated_client(self, *, timeout: float = 60) -> samovar.Client:
+        """Return an SDK client that already has an access token, so that its next request is the first one."""
+        client = self.client(timeout=timeout)
+        client.authenticate()
+        return client
 
-    def calls(self, path: str) -> list[httpx.Request]:
+    def find_requests(self, path: str) -> list[httpx.Request]:
+        """Return the requests to a path."""
         return [request for request in self.requests if request.url.path == path]
 
-    def _route(self, request: httpx.Request) -> httpx.Response:
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        """Answer a request without asking `before`."""
         path = request.url.path
         if path == "/oauth/token":
-            self.tokens += 1
-            worker = {"state": "warm", "ready_in_seconds": 0, "environments": 1}
-            return httpx.Response(
-                200, json={"access_token": f"t{self.tokens}", "expires_in": self.lifetime, "worker": worker}
-            )
+            return self._issue_token()
         if request.headers.get("authorization") != f"Bearer t{self.tokens}":
             return problem(401, "unauthorized")
         if path == "/analyze":
             return self._submit(request)
-        return self._job(request, path.split("/")[2])
+        return self._answer_about_job(request, path.split("/")[2])
+
+    def _handle(self, request: httpx.Request) -> httpx.Response:
+        with self._lock:
+            self.requests.append(request)
+            answer = self.before.pop(0)(request) if self.before else None
+            return self.answer(request) if answer is None else answer
+
+    def _issue_token(self) -> httpx.Response:
+        self.tokens += 1
+        worker = {"state": "warm", "ready_in_seconds": 0, "environments": 1}
+        body = {"access_token": f"t{self.tokens}", "expires_in": self.token_seconds, "worker": worker}
+        return httpx.Response(200, json=body)
 
     def _submit(self, request: httpx.Request) -> httpx.Response:
         key = request.headers["idempotency-key"]
-        if key not in self.keys:
+        if key not in self.job_ids:
             job_id = str(uuid.uuid4())
-            self.jobs[job_id] = {
-                "id": job_id,
-                "status": "queued",
-                "left": self.polls,
-                "body": json.loads(request.content),
-            }
-            self.keys[key] = job_id
-            self.open += 1
-            self.most_open = max(self.open, self.most_open)
-        return self._shown(self.jobs[self.keys[key]], 202)
+            body = json.loads(request.content)
+            self.jobs[job_id] = {"id": job_id, "status": "queued", "polls": self.polls, "body": body}
+            self.job_ids[key] = job_id
+            self.open_jobs += 1
+            self.most_open_jobs = max(self.open_jobs, self.most_open_jobs)
+        return _render_job(self.jobs[self.job_ids[key]], 202)
 
-    def _job(self, request: httpx.Request, job_id: str) -> httpx.Response:
+    def _answer_about_job(self, request: httpx.Request, job_id: str) -> httpx.Response:
         job = self.jobs.get(job_id)
         if job is None:
             return problem(404, "not_found")
@@ -83,39 +92,49 @@ class FakeApi:
             if job["status"] != "queued":
                 return problem(409, "conflict")
             job["status"] = "canceled"
-        job["left"] -= 1
-        if job["left"] <= 0 and job["status"] == "queued":
-            job["status"] = "succeeded"
-            self.open -= 1
-        shown = self._shown(job, 200)
-        if request.headers.get("if-none-match") == shown.headers["etag"]:
+        self._poll(job)
+        answer = _render_job(job, 200)
+        if request.headers.get("if-none-match") == answer.headers["etag"]:
             return httpx.Response(304, headers={"retry-after": "0"})
-        return shown
+        return answer
 
-    def _shown(self, job: dict[str, Any], status: int) -> httpx.Response:
-        view = {"id": job["id"], "status": job["status"], "novelty": 1, "features": ["ents"], "metadata": {}}
-        if job["status"] == "succeeded":
-            text = job["body"].get("text", "")
-            view["result"] = {"documents": [{"ents": [{"start": 0, "end": len(text), "label": "X"}], "novelty": 2}]}
-        return httpx.Response(status, json=view, headers={"etag": f'"{job["status"]}"', "retry-after": "0"})
+    def _poll(self, job: dict[str, Any]) -> None:
+        job["polls"] -= 1
+        if job["polls"] <= 0 and job["status"] == "queued":
+            job["status"] = "succeeded"
+            self.open_jobs -= 1
+
+
+def _render_job(job: dict[str, Any], status: int) -> httpx.Response:
+    # The fields `novelty` stand for fields that a newer service adds.
+    view = {"id": job["id"], "status": job["status"], "novelty": 1, "features": ["ents"], "metadata": {}}
+    if job["status"] == "succeeded":
+        text = job["body"].get("text", "")
+        view["result"] = {"documents": [{"ents": [{"start": 0, "end": len(text), "label": "X"}], "novelty": 2}]}
+    return httpx.Response(status, json=view, headers={"etag": f'"{job["status"]}"', "retry-after": "0"})
 
 
 def problem(status: int, code: str, **headers: str) -> httpx.Response:
+    """Return an error answer (RFC 9457). Underscores in the names of headers become hyphens."""
     document = {"type": "about:blank", "title": "Refused", "status": status, "detail": "Because", "code": code}
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return httpx.Response(status, json=document, headers={"x-request-id": "r1", **named})
+    hyphenated = {name.replace("_", "-"): value for name, value in headers.items()}
+    return httpx.Response(status, json=document, headers={"x-request-id": "r1", **hyphenated})
 
 
 def hang_up(request: httpx.Request) -> httpx.Response:
+    """Close the connection after the request was sent."""
     raise httpx.ReadError("gone", request=request)
 
 
-def no_connection(request: httpx.Request) -> httpx.Response:
+def refuse_connection(request: httpx.Request) -> httpx.Response:
+    """Refuse the connection before the request can be sent."""
     raise httpx.ConnectError("refused", request=request)
 
 
-def slow(seconds: float) -> Handler:
-    def handle(request: httpx.Request) -> None:
+def delay(seconds: float) -> Handler:
+    """Return a handler that lets the API answer after `seconds`."""
+
+    def wait(request: httpx.Request) -> None:
         time.sleep(seconds)
 
-    return handle
+    return wait

@@ -1,4 +1,4 @@
-"""What the tests of the client share."""
+"""Fixtures that the tests of the client share."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from tests.client.api import FakeApi
 
 @pytest.fixture
 def api() -> FakeApi:
+    """Return an API in memory whose jobs end at the first poll."""
     return FakeApi()
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses that grow from a millisecond."""
-    monkeypatch.setattr(transport, "FIRST_PAUSE_SECONDS", 0.001)
+def _short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start the backoff at a millisecond."""
+    monkeypatch.setattr(transport, "FIRST_BACKOFF_SECONDS", 0.001)

@@ -1,4 +1,4 @@
-"""The client of Samovar, an asynchronous NLP job API.
+"""The Python client of Samovar, an asynchronous NLP job API.
 
 client = samovar.Client(url, client_id, client_secret)
 job = client.analyze("Ada Lovelace lived in London.").wait()
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from samovar.jobs import Job as Job
     from samovar.models import Result as Result
 
-_HOMES = {"Client": "client", "Job": "jobs", "Result": "models"}
+_MODULES = {"Client": "client", "Job": "jobs", "Result": "models"}
 _ERRORS = [
     "ApiError",
     "AuthenticationFailed",
@@ -63,14 +63,14 @@ _ERRORS = [
     "WaitTimeout",
     "WebhookInvalid",
 ]
-__all__ = [*_HOMES, *_ERRORS, "webhooks"]
+__all__ = [*_MODULES, *_ERRORS, "webhooks"]
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for when it is asked for: the command line must not wait for the HTTP library (PEP 562)."""
+    """Import a public name at its first use (PEP 562), so that the command line starts without the HTTP library."""
     if name == "webhooks":
         return import_module("samovar.webhooks")
-    home = "errors" if name in _ERRORS else _HOMES.get(name)
-    if home is None:
+    module = "errors" if name in _ERRORS else _MODULES.get(name)
+    if module is None:
         raise AttributeError(f"module 'samovar' has no attribute {name!r}")
-    return getattr(import_module(f"samovar.{home}"), name)
+    return getattr(import_module(f"samovar.{module}"), name)

@@ -1,4 +1,4 @@
-"""The API of Samovar, as one of its clients."""
+"""The class `Client`: the calls of the API."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from typing import Any
 import httpx
 from pydantic import TypeAdapter
 
+from samovar.batch import map_in_order
 from samovar.errors import ApiError, Conflict, Gone, SamovarError
+from samovar.features import Feature
 from samovar.jobs import Job
-from samovar.many import in_order
-from samovar.models import Delivery, Feature, JobData, Result
-from samovar.transport import Answered, Deadline, Transport
+from samovar.models import Delivery, JobData, Result
+from samovar.transport import Deadline, Response, Transport
 
-WRITE_ONCE_SECONDS = 300  # for an upload of 20 MB over a slow line
+TRANSFER_SECONDS = 300  # for 20 MB over a slow connection
+BATCH_WAIT_SECONDS = 10
+NDJSON = "application/x-ndjson"
 NDJSON_SUFFIXES = {".ndjson", ".jsonl"}
 _DELIVERIES = TypeAdapter(list[Delivery])
 
@@ -27,12 +30,12 @@ DocumentLike = str | Mapping[str, str]
 
 
 class Client:
-    """Submits jobs and finds them again. For any number of threads; close it, or use it in a `with`.
+    """A client of the API, which submits jobs and finds them again.
 
         client = samovar.Client(url, client_id, client_secret)
 
-    A call is repeated where that is safe, at most until `timeout` seconds are over; see `samovar.errors` for what it
-    raises.
+    A client is thread-safe. Close it, or use it in a `with` statement. A call that fails is repeated if that is safe,
+    until its timeout. `samovar.errors` lists the exceptions.
     """
 
     def __init__(
@@ -44,29 +47,36 @@ class Client:
         timeout: float = 60,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """`timeout`: seconds that a call may take, its repetitions included; `transport` replaces the network.
+        """Configure the client; send nothing yet.
+
+        Args:
+            url: The URL of the API.
+            client_id: The client's id.
+            client_secret: The client's secret.
+            timeout: The seconds that a call may take, all its attempts included.
+            transport: A replacement of the network, for tests.
 
         Raises:
-            ValueError: when the URL is none, or is not https and not this machine's.
+            ValueError: If `url` is not a URL, or is neither https nor on this machine.
         """
         self.timeout = timeout
         self._transport = Transport(url, client_id, client_secret, timeout=timeout, transport=transport)
 
     @classmethod
     def from_environment(cls, *, timeout: float = 60) -> Client:
-        """The client that SAMOVAR_URL, SAMOVAR_CLIENT_ID and SAMOVAR_CLIENT_SECRET name.
+        """Return a client for SAMOVAR_URL, SAMOVAR_CLIENT_ID and SAMOVAR_CLIENT_SECRET.
 
         Raises:
-            SamovarError: when one of them is not set.
+            SamovarError: If one of these environment variables is not set.
         """
         names = ("SAMOVAR_URL", "SAMOVAR_CLIENT_ID", "SAMOVAR_CLIENT_SECRET")
         if missing := [name for name in names if not os.environ.get(name)]:
-            raise SamovarError(f"Set {', '.join(missing)}")
+            raise SamovarError(f"Environment variables are missing: set {', '.join(missing)}")
         return cls(*(os.environ[name] for name in names), timeout=timeout)
 
     @property
     def worker(self) -> Mapping[str, Any]:
-        """How warm the worker was when the last token was issued: `state`, `ready_in_seconds`, `environments`."""
+        """Return how warm the worker was at the latest token: `state`, `ready_in_seconds`, `environments`."""
         return self._transport.worker
 
     def close(self) -> None:
@@ -82,7 +92,7 @@ class Client:
         self.close()
 
     def authenticate(self) -> Mapping[str, Any]:
-        """Fetch a token, unless there is one; it warms the worker, too. Returns `worker`."""
+        """Fetch an access token, unless a valid one is there, and return `worker`. Fetching one warms the worker."""
         self._transport.authenticate()
         return self.worker
 
@@ -100,27 +110,36 @@ class Client:
         wait: int = 0,
         timeout: float | None = None,
     ) -> Job:
-        """Submit a job: a text, or documents (texts, or `{"id": …, "text": …}`), or what was uploaded.
+        """Submit a job, and return it. Give exactly one of `text`, `documents` and `upload_id`.
 
-        A job is made once, however often the call is repeated: it carries `idempotency_key`, a random one if none is
-        given. With `wait` (seconds, at most 25) the answer comes when the job has ended, if that is sooner.
+        Args:
+            text: The text of one document.
+            documents: Several documents, each a text or `{"id": …, "text": …}`.
+            upload_id: The id that `upload` returned.
+            features: The features to compute. The API's default is `ents` and `sents`.
+            webhook: The URL to notify when the job ends, or `{"url": …, "events": […]}`.
+            metadata: Names and values that the API returns with the job.
+            result_ttl_seconds: The seconds for which the API keeps the result.
+            idempotency_key: A key that makes one job of several equal calls. The default is a random key.
+            wait: The seconds, at most 25, that the API waits for the job to end before it answers.
+            timeout: The seconds that the call may take. The default is the client's timeout.
         """
-        if isinstance(documents, str):
-            raise TypeError("`documents` is several: give one text as `text`")
-        given = {
+        body = {
             "text": text,
-            "documents": None if documents is None else [_document(one) for one in documents],
+            "documents": _convert_documents(documents),
             "upload_id": upload_id,
             "features": None if features is None else list(features),
             "webhook": {"url": webhook} if isinstance(webhook, str) else webhook,
             "metadata": metadata,
             "result_ttl_seconds": result_ttl_seconds,
         }
+        # The key makes the call idempotent: repeating it cannot create a second job.
         headers = {"idempotency-key": idempotency_key or str(uuid.uuid4())}
         if wait:
             headers["prefer"] = f"wait={wait}"
-        body = {name: value for name, value in given.items() if value is not None}
-        return self._job(self._call("POST", "/analyze", timeout=timeout, json=body, headers=headers))
+        return self._parse_job(
+            self._call("POST", "/analyze", timeout=timeout, json=_remove_none(body), headers=headers)
+        )
 
     def analyze_many(
         self,
@@ -131,61 +150,72 @@ class Client:
         timeout: float = 3600,
         on_error: Callable[[int, SamovarError], None] | None = None,
     ) -> Iterator[Job]:
-        """A job for each text, in their order, each once it has ended; at most `concurrency` are open at a time.
+        """Submit a job for each text, and yield each job after it has ended, in the order of the texts.
 
-        `texts` may be endless: it is read as jobs end. What has no end within `timeout` seconds, or cannot be
-        submitted, raises its error; with `on_error`, that is told its position and its error, and the others go on.
+        Args:
+            texts: The texts or `{"id": …, "text": …}` documents. They are read while jobs end, so there may be any
+                number.
+            concurrency: The largest number of open jobs.
+            features: The features to compute. The API's default is `ents` and `sents`.
+            timeout: The seconds to wait for each job.
+            on_error: A function that is called with the position and the error of a text whose job could not be
+                submitted or did not end in time. Without it, the error is raised.
         """
 
-        def run(one: DocumentLike) -> Job:
-            source: dict[str, Any] = {"text": one} if isinstance(one, str) else {"documents": [one]}
-            return self.analyze(**source, features=features, wait=10).wait(timeout)
+        def run(item: DocumentLike) -> Job:
+            source: dict[str, Any] = {"text": item} if isinstance(item, str) else {"documents": [item]}
+            return self.analyze(**source, features=features, wait=BATCH_WAIT_SECONDS).wait(timeout)
 
-        return in_order(run, texts, concurrency=concurrency, on_error=on_error)
+        return map_in_order(run, texts, concurrency=concurrency, on_error=on_error)
 
     def upload(self, source: str | os.PathLike[str] | bytes, *, content_type: str | None = None) -> str:
-        """Upload a file, or bytes, too big to post (up to 20 MB), and return the `upload_id` for `analyze`.
+        """Upload a file or bytes of at most 20 MB, and return the `upload_id` for `analyze`.
 
-        UTF-8 text; or NDJSON, a document (`{"id": …, "text": …}`) a line, when the name ends in .ndjson or .jsonl, or
-        `content_type` is application/x-ndjson.
+        Args:
+            source: The path of a file, or its content. The content is UTF-8 text, or NDJSON with one
+                `{"id": …, "text": …}` document per line.
+            content_type: text/plain or application/x-ndjson. The default is application/x-ndjson for a file whose name
+                ends in .ndjson or .jsonl, and text/plain otherwise.
         """
         content = source if isinstance(source, bytes) else Path(source).read_bytes()
         if content_type is None:
-            lines = not isinstance(source, bytes) and Path(source).suffix.lower() in NDJSON_SUFFIXES
-            content_type = "application/x-ndjson" if lines else "text/plain"
-        announced = self._call("POST", "/uploads", json={"content_type": content_type, "size": len(content)}).json()
-        self._put(announced, content)
-        upload_id: str = announced["upload_id"]
+            is_ndjson = not isinstance(source, bytes) and Path(source).suffix.lower() in NDJSON_SUFFIXES
+            content_type = NDJSON if is_ndjson else "text/plain"
+        upload = self._call("POST", "/uploads", json={"content_type": content_type, "size": len(content)}).json()
+        self._put_upload(upload, content)
+        upload_id: str = upload["upload_id"]
         return upload_id
 
-    def _put(self, announced: Mapping[str, Any], content: bytes) -> None:
-        deadline = Deadline(max(self.timeout, WRITE_ONCE_SECONDS))
+    def _put_upload(self, upload: Mapping[str, Any], content: bytes) -> None:
+        deadline = Deadline(max(self.timeout, TRANSFER_SECONDS))
+        method, url, headers = upload["method"], upload["url"], upload["headers"]
         try:
-            self._transport.send(
-                announced["method"],
-                announced["url"],
-                repeat="safe",
-                deadline=deadline,
-                content=content,
-                headers=announced["headers"],
-            )
+            self._transport.send(method, url, idempotent=True, deadline=deadline, content=content, headers=headers)
         except ApiError as error:
-            # The place is this upload's alone and takes one object: an attempt whose answer was lost has filled it.
-            if not (error.repeated and error.status == httpx.codes.PRECONDITION_FAILED):
+            # The URL accepts one object, and only this call knows the URL: an earlier attempt has stored the content.
+            if not (error.is_ambiguous and error.status == httpx.codes.PRECONDITION_FAILED):
                 raise
 
     def get(self, job_id: str, *, wait: int = 0, timeout: float | None = None) -> Job:
-        """The job; with `wait` (seconds, at most 25) as soon as it has ended, if that is sooner."""
-        job = self.ask(job_id, wait=wait, timeout=timeout)
-        assert job is not None  # noqa: S101 (without an ETag there is no 304)
+        """Return a job.
+
+        Args:
+            job_id: The job's id.
+            wait: The seconds, at most 25, that the API waits for the job to end before it answers.
+            timeout: The seconds that the call may take. The default is the client's timeout.
+        """
+        job = self.get_if_changed(job_id, wait=wait, timeout=timeout)
+        assert job is not None  # noqa: S101 (the API answers 304 only to an ETag)
         return job
 
-    def ask(self, job_id: str, *, wait: int = 0, timeout: float | None = None, etag: str | None = None) -> Job | None:
-        """As `get`; None when the job is still what it was at `etag`."""
+    def get_if_changed(
+        self, job_id: str, *, wait: int = 0, timeout: float | None = None, etag: str | None = None
+    ) -> Job | None:
+        """Return a job like `get`, or None if its ETag is still `etag`."""
         headers = {"if-none-match": etag} if etag else {}
         params = {"wait": wait} if wait else {}
-        answer = self._call("GET", _path(job_id), timeout=timeout, params=params, headers=headers)
-        return None if answer.status == httpx.codes.NOT_MODIFIED else self._job(answer)
+        answer = self._call("GET", _build_path(job_id), timeout=timeout, params=params, headers=headers)
+        return None if answer.status == httpx.codes.NOT_MODIFIED else self._parse_job(answer)
 
     def jobs(
         self,
@@ -195,14 +225,14 @@ class Client:
         created_before: datetime | str | None = None,
         page_size: int | None = None,
     ) -> Iterator[Job]:
-        """The client's jobs, newest first, fetched page by page while they are iterated over; without results."""
-        given = {
+        """Yield the client's jobs, newest first, without results. Each page is fetched when it is needed."""
+        filters = {
             "status": status,
-            "created_after": _time(created_after),
-            "created_before": _time(created_before),
+            "created_after": _format_time(created_after),
+            "created_before": _format_time(created_before),
             "limit": page_size,
         }
-        params = {name: value for name, value in given.items() if value is not None}
+        params = _remove_none(filters)
         while True:
             page = self._call("GET", "/jobs", params=params).json()
             for job in page["jobs"]:
@@ -212,58 +242,64 @@ class Client:
             params["cursor"] = page["next_cursor"]
 
     def cancel(self, job_id: str) -> Job:
-        """End an open job at once.
+        """Cancel a queued or running job, and return it.
 
         Raises:
-            Conflict: when it has ended already.
+            Conflict: If the job has already ended.
         """
         try:
-            return self._job(self._call("POST", f"{_path(job_id)}/cancel"))
+            return self._parse_job(self._call("POST", f"{_build_path(job_id)}/cancel"))
         except Conflict as error:
             job = self.get(job_id)
-            # An attempt whose answer was lost may have canceled it.
-            if error.repeated and job.status == "canceled":
+            # An earlier attempt of this call may have canceled the job before its answer was lost.
+            if error.is_ambiguous and job.status == "canceled":
                 return job
             raise
 
     def retry(self, job_id: str) -> Job:
-        """Begin the next run of a job that failed, was canceled or has expired. Not repeated when it is in doubt.
+        """Start the next run of a job that failed, was canceled or expired, and return the job.
+
+        The call is not repeated if the API may have carried it out.
 
         Raises:
-            Conflict: when it is open or has succeeded.
+            Conflict: If the job is queued or running, or has succeeded.
         """
-        return self._job(self._call("POST", f"{_path(job_id)}/retry", repeat="unsafe"))
+        return self._parse_job(self._call("POST", f"{_build_path(job_id)}/retry", idempotent=False))
 
     def delete(self, job_id: str) -> None:
-        """Delete a job with its input and its result; it is canceled first if it is open.
+        """Delete a job with its input and its result. A queued or running job is canceled first.
 
         Raises:
-            Gone: when it was deleted before.
+            Gone: If the job was already deleted.
         """
         try:
-            self._call("DELETE", _path(job_id))
+            self._call("DELETE", _build_path(job_id))
         except Gone as error:
-            if not error.repeated:
+            # An earlier attempt of this call may have deleted the job before its answer was lost.
+            if not error.is_ambiguous:
                 raise
 
     def deliveries(self, job_id: str) -> list[Delivery]:
-        """What was announced of a job, and every attempt to deliver that."""
-        return _DELIVERIES.validate_python(self._call("GET", f"{_path(job_id)}/deliveries").json()["deliveries"])
+        """Return the deliveries of a job's webhook events, with their attempts."""
+        return _DELIVERIES.validate_python(self._call("GET", f"{_build_path(job_id)}/deliveries").json()["deliveries"])
 
     def redeliver(self, job_id: str) -> Delivery:
-        """Deliver the job's last announcement again, under its own id."""
-        return Delivery.model_validate(self._call("POST", f"{_path(job_id)}/deliveries").json())
+        """Deliver the job's latest webhook event again, under the same id, and return the delivery."""
+        return Delivery.model_validate(self._call("POST", f"{_build_path(job_id)}/deliveries").json())
 
     def fetch_result(self, url: str) -> Result:
-        """The result at a `result_url`, which wants no token and gets none."""
-        deadline = Deadline(max(self.timeout, WRITE_ONCE_SECONDS))
-        return Result.model_validate_json(self._transport.send("GET", url, repeat="safe", deadline=deadline).content)
+        """Return the result at a job's `result_url`, which needs no access token."""
+        return Result.model_validate_json(self._download(url))
 
-    def _call(self, method: str, path: str, *, timeout: float | None = None, **request: Any) -> Answered:
+    def _download(self, url: str) -> bytes:
+        deadline = Deadline(max(self.timeout, TRANSFER_SECONDS))
+        return self._transport.send("GET", url, idempotent=True, deadline=deadline).content
+
+    def _call(self, method: str, path: str, *, timeout: float | None = None, **request: Any) -> Response:
         deadline = Deadline(self.timeout if timeout is None else timeout)
         return self._transport.call(method, path, deadline=deadline, **request)
 
-    def _job(self, answer: Answered) -> Job:
+    def _parse_job(self, answer: Response) -> Job:
         data = JobData.model_validate(answer.json())
         return Job(self, data, etag=answer.headers.get("etag"), retry_after=answer.retry_after)
 
@@ -271,30 +307,38 @@ class Client:
         return f"<samovar.Client {self._transport.url} as {self._transport.client_id}>"
 
 
-def _path(job_id: str) -> str:
-    """The path of a job; an id that is none must not become another path.
+def _build_path(job_id: str) -> str:
+    """Return the path of a job. Parse the id first, so that it cannot lead to another path.
 
     Raises:
-        ValueError: when it is none.
+        ValueError: If `job_id` is not a UUID.
     """
     try:
         return f"/jobs/{uuid.UUID(job_id)}"
     except ValueError:
-        raise ValueError(f"Not the id of a job: {job_id!r}") from None
+        raise ValueError(f"{job_id!r} is not the id of a job: a job's id is a UUID") from None
 
 
-def _document(given: DocumentLike) -> Mapping[str, str]:
-    return {"text": given} if isinstance(given, str) else given
+def _convert_documents(documents: Iterable[DocumentLike] | None) -> list[Mapping[str, str]] | None:
+    if isinstance(documents, str):
+        raise TypeError("`documents` must be several documents: give one text as `text`")
+    if documents is None:
+        return None
+    return [{"text": document} if isinstance(document, str) else document for document in documents]
 
 
-def _time(given: datetime | str | None) -> str | None:
-    """RFC 3339 in UTC.
+def _remove_none(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _format_time(time: datetime | str | None) -> str | None:
+    """Return a time in UTC and in the format of RFC 3339.
 
     Raises:
-        ValueError: when a datetime has no time zone, since nobody knows which is meant.
+        ValueError: If a datetime has no time zone.
     """
-    if given is None or isinstance(given, str):
-        return given
-    if given.tzinfo is None:
-        raise ValueError("A time needs a time zone, as in datetime.now(timezone.utc)")
-    return given.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if time is None or isinstance(time, str):
+        return time
+    if time.tzinfo is None:
+        raise ValueError(f"The time {time} has no time zone: give one, as in datetime.now(timezone.utc)")
+    return time.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,29 +1,29 @@
-"""What can go wrong, one class per cause.
+"""The exceptions of this package.
 
 SamovarError
-├── ApiError                what the API answered: `status`, `code`, `title`, `detail`, `errors`, `request_id`
-│   ├── Unauthorized        401: the token is not accepted, although it is fresh
-│   ├── Forbidden           403: the client's scope does not allow the call
-│   ├── NotFound            404: there is no such job, or it is another client's
-│   ├── Conflict            409: cancel of an ended job, retry of an open one
-│   ├── Gone                410: the job was deleted
-│   ├── BodyTooLarge        413: upload it instead
-│   ├── InvalidRequest      422: `errors` says where and why
-│   ├── RateLimited         429: `retry_after` seconds
-│   └── Unavailable         5xx: `retry_after` seconds, if the API says so
-├── AuthenticationFailed    the token endpoint refuses the client: `error` is RFC 6749's code
-├── ConnectionFailed        no answer came
-├── DeadlineExceeded        a call took longer than it may
-├── WaitTimeout             `Job.wait` waited long enough; `job` goes on
-├── JobNotDone              `Job.result` of a job that is open
-├── JobNotSuccessful        `Job.result` of a job that has none: `job`
+├── ApiError                The API answered with an error: `status`, `code`, `title`, `detail`, `errors`, `request_id`.
+│   ├── Unauthorized        401: the API rejects the access token, although it is new.
+│   ├── Forbidden           403: the client's scope does not allow the call.
+│   ├── NotFound            404: there is no such job, or it belongs to another client.
+│   ├── Conflict            409: the job's status does not allow the call.
+│   ├── Gone                410: the job was deleted.
+│   ├── BodyTooLarge        413: the request body is too large. Upload the text instead.
+│   ├── InvalidRequest      422: the request is invalid. `errors` lists where and why.
+│   ├── RateLimited         429: a limit of the client is reached. Wait `retry_after` seconds.
+│   └── Unavailable         5xx: the service is busy or broken. Wait `retry_after` seconds.
+├── AuthenticationFailed    The token endpoint refused the client: `error` is the error code of RFC 6749.
+├── ConnectionFailed        The API did not answer.
+├── DeadlineExceeded        A call took longer than its timeout.
+├── WaitTimeout             `Job.wait` reached its timeout. The job continues: `job`.
+├── JobNotDone              `Job.result` was read while the job was queued or running.
+├── JobNotSuccessful        `Job.result` was read, but the job ended without a result: `job`.
 │   ├── JobFailed
 │   ├── JobCanceled
 │   └── JobExpired
-├── DocumentFailed          the model failed on one document of a job that succeeded
-└── WebhookInvalid          what arrived was not signed with the secret, or is too old
+├── DocumentFailed          The model failed on one document of a job that succeeded.
+└── WebhookInvalid          A received webhook has no valid signature, or is too old.
 
-Messages never hold a secret or a token.
+No message contains a secret or an access token.
 """
 
 from __future__ import annotations
@@ -36,19 +36,30 @@ if TYPE_CHECKING:
 
 
 class SamovarError(Exception):
-    """The root of all errors of this package."""
+    """The base class of all exceptions of this package."""
 
 
 class ApiError(SamovarError):
-    """An answer with a status of 400 or above; `code` is stable, the other words are for people (RFC 9457)."""
+    """An answer with a status of 400 or above (RFC 9457).
+
+    Attributes:
+        status: The HTTP status.
+        code: The stable code of the problem, such as `not_found`.
+        title, detail: The problem in words. They may change.
+        errors: The invalid parts of the request, each with `pointer`, `parameter` or `header`, and `detail`.
+        request_id: The value of `x-request-id`. Name it when you report the problem.
+        retry_after: The seconds to wait before the next call. None if the answer does not say.
+        problem: The whole problem document.
+        is_ambiguous: True if an earlier attempt of the same call got no clear answer and may have been carried out.
+    """
 
     def __init__(
         self, status: int, problem: Mapping[str, Any], *, request_id: str | None, retry_after: float | None
     ) -> None:
-        """`problem` is the answer's problem document, empty when it had none; `retry_after` is in seconds."""
+        """Build the error from `problem`, which is empty if the answer had no problem document."""
         self.status = status
         self.problem = problem
-        self.repeated = False  # whether an earlier attempt of the same call may have been carried out
+        self.is_ambiguous = False
         self.code = str(problem.get("code") or f"http_{status}")
         self.title = str(problem.get("title") or f"HTTP status {status}")
         self.detail = str(problem.get("detail") or "")
@@ -56,16 +67,16 @@ class ApiError(SamovarError):
         self.errors: Sequence[Mapping[str, Any]] = errors if isinstance(errors, list) else []
         self.request_id = request_id
         self.retry_after = retry_after
-        super().__init__(self._message())
+        super().__init__(self._format_message())
 
-    def _message(self) -> str:
-        said = f"{self.title}: {self.detail}" if self.detail else self.title
-        places = (f"{one.get('pointer') or one.get('parameter')}: {one.get('detail')}" for one in self.errors)
-        return "; ".join([f"{said} ({self.code})", *places])
+    def _format_message(self) -> str:
+        summary = f"{self.title}: {self.detail}" if self.detail else self.title
+        places = (f"{error.get('pointer') or error.get('parameter')}: {error.get('detail')}" for error in self.errors)
+        return "; ".join([f"{summary} ({self.code})", *places])
 
 
 class Unauthorized(ApiError):
-    """401: the token is not accepted, although it is fresh."""
+    """401: the API rejects the access token, although it is new."""
 
 
 class Forbidden(ApiError):
@@ -73,11 +84,11 @@ class Forbidden(ApiError):
 
 
 class NotFound(ApiError):
-    """404: there is no such job, or it is another client's."""
+    """404: there is no such job, or it belongs to another client."""
 
 
 class Conflict(ApiError):
-    """409: the job is not in a state for this."""
+    """409: the job's status does not allow the call, such as a cancel after the job has ended."""
 
 
 class Gone(ApiError):
@@ -85,19 +96,19 @@ class Gone(ApiError):
 
 
 class BodyTooLarge(ApiError):
-    """413: more than a body may hold; `Client.upload` takes more."""
+    """413: the request body is too large. `Client.upload` accepts more."""
 
 
 class InvalidRequest(ApiError):
-    """422: `errors` says where and why."""
+    """422: the request is invalid. `errors` lists where and why."""
 
 
 class RateLimited(ApiError):
-    """429: too much at once; `retry_after` is in seconds, None when the gateway did not say."""
+    """429: a limit of the client is reached. `retry_after` is in seconds, or None if the gateway does not say."""
 
 
 class Unavailable(ApiError):
-    """5xx: the service is busy or broken; `retry_after` is in seconds, None when it did not say."""
+    """5xx: the service is busy or broken. `retry_after` is in seconds, or None if the answer does not say."""
 
 
 BY_STATUS: Mapping[int, type[ApiError]] = {
@@ -113,64 +124,68 @@ BY_STATUS: Mapping[int, type[ApiError]] = {
 
 
 class AuthenticationFailed(SamovarError):
-    """The token endpoint refuses; `error` is the code of RFC 6749, section 5.2, such as `invalid_client`."""
+    """A refusal by the token endpoint. `error` is a code of RFC 6749, section 5.2, such as `invalid_client`."""
 
     def __init__(self, error: str, description: str) -> None:
-        """As the endpoint said it."""
+        """Build the error from the `error` and `error_description` of the endpoint's answer."""
         self.error = error
-        super().__init__(f"No token: {description or error} ({error})")
+        super().__init__(f"The token endpoint refused the client: {description or error} ({error})")
 
 
 class ConnectionFailed(SamovarError):
-    """No answer came: the network, the name, TLS, or the server hung up."""
+    """A call without an answer: the name lookup, the network or TLS failed, or the server closed the connection."""
 
 
 class DeadlineExceeded(SamovarError):
-    """A call took longer than it may."""
+    """A call that took longer than its timeout."""
 
 
 class WaitTimeout(SamovarError):
-    """The job is still open after the time that was given; it goes on."""
+    """A wait that reached its timeout. The job `job` is still queued or running, and continues."""
 
     def __init__(self, job: Job, seconds: float) -> None:
-        """`job` as it was seen last, after `seconds`."""
+        """Build the error for `job`, as it was after `seconds` seconds."""
         self.job = job
-        super().__init__(f"Job {job.id} is still {job.status} after {seconds:g} s; it goes on")
+        super().__init__(f"Job {job.id} is still {job.status} after {seconds:g} s; it continues")
 
 
 class JobNotDone(SamovarError):
-    """The job is open: `wait` for it first."""
+    """A read of the result while the job is queued or running. Call `Job.wait` first."""
 
 
 class JobNotSuccessful(SamovarError):
-    """The job ended without a result; `job.error` says why it failed."""
+    """A read of the result of a job that ended without one. `job.error` says why a failed job failed."""
 
     def __init__(self, job: Job) -> None:
-        """`job` is terminal."""
+        """Build the error for `job`, which has ended."""
         self.job = job
-        because = f": {job.error.title}: {job.error.detail} ({job.error.code})" if job.error else ""
-        super().__init__(f"Job {job.id} has {job.status}{because}" if job.status == "failed" else self._ended(job))
+        super().__init__(self._format_message(job))
 
     @staticmethod
-    def _ended(job: Job) -> str:
-        return f"Job {job.id} was canceled" if job.status == "canceled" else f"Job {job.id} has expired"
+    def _format_message(job: Job) -> str:
+        if job.status == "canceled":
+            return f"Job {job.id} was canceled"
+        if job.status == "expired":
+            return f"Job {job.id} expired"
+        reason = f": {job.error.title}: {job.error.detail} ({job.error.code})" if job.error else ""
+        return f"Job {job.id} failed{reason}"
 
 
 class JobFailed(JobNotSuccessful):
-    """The job failed."""
+    """A read of the result of a job that failed."""
 
 
 class JobCanceled(JobNotSuccessful):
-    """The job was canceled."""
+    """A read of the result of a job that was canceled."""
 
 
 class JobExpired(JobNotSuccessful):
-    """The job was not done by its deadline."""
+    """A read of the result of a job that did not end before its deadline."""
 
 
 class DocumentFailed(SamovarError):
-    """The model failed on this document; the job's other documents are there."""
+    """A document that the model failed on. The other documents of the job have results."""
 
 
 class WebhookInvalid(SamovarError):
-    """Not signed with the secret, too old or too new, or not a webhook at all."""
+    """A received request that is not a valid webhook: unsigned, too old, too new, or not a webhook event."""

@@ -1,4 +1,4 @@
-"""A job, as its client holds it."""
+"""The class `Job`: a job as its client sees it."""
 
 from __future__ import annotations
 
@@ -27,116 +27,126 @@ from samovar.transport import Deadline
 if TYPE_CHECKING:
     from samovar.client import Client
 
-WAIT_SECONDS = 25  # the longest that one call may wait for a job's end
-WATCH_SECONDS = 2  # the same when somebody watches the progress
-SHORTEST_PAUSE_SECONDS = 0.1
-_HAS_ENDED: dict[str, type[JobNotSuccessful]] = {"failed": JobFailed, "canceled": JobCanceled, "expired": JobExpired}
+WAIT_SECONDS = 25  # the longest time that the API waits for a job to end within one call
+WATCH_SECONDS = 2  # the same if `on_progress` is given: shorter calls show the progress sooner
+MIN_PAUSE_SECONDS = 0.1
+DEFAULT_PAUSE_SECONDS = 1.0
+_ERRORS: dict[str, type[JobNotSuccessful]] = {"failed": JobFailed, "canceled": JobCanceled, "expired": JobExpired}
 
 
 class Job:
-    """A job, and what was last heard of it: `refresh`, `wait`, `cancel` and `retry` bring it up to date."""
+    """A job in the state in which the API last returned it.
+
+    `refresh`, `wait`, `cancel` and `retry` update the state.
+    """
 
     def __init__(
         self, client: Client, data: JobData, *, etag: str | None = None, retry_after: float | None = None
     ) -> None:
-        """Made by `Client`."""
+        """Build the job from an answer of the API. Use `Client` instead of calling this."""
         self._client = client
-        self._heard(data, etag=etag, retry_after=retry_after)
+        self._update(data, etag=etag, retry_after=retry_after)
 
-    def _heard(self, data: JobData, *, etag: str | None, retry_after: float | None) -> None:
+    def _update(self, data: JobData, *, etag: str | None, retry_after: float | None) -> None:
         self.data = data
         self._etag = etag
-        self._retry_after = 1.0 if retry_after is None else max(retry_after, SHORTEST_PAUSE_SECONDS)
+        self._retry_after = DEFAULT_PAUSE_SECONDS if retry_after is None else max(retry_after, MIN_PAUSE_SECONDS)
         self._result = data.result
 
     @property
     def id(self) -> str:
-        """Its id, by which `Client.get` finds it again."""
+        """Return the job's id, which `Client.get` accepts."""
         return self.data.id
 
     @property
     def status(self) -> str:
-        """One of queued, running, succeeded, failed, canceled, expired."""
+        """Return the status: queued, running, succeeded, failed, canceled or expired."""
         return self.data.status
 
     @property
     def is_terminal(self) -> bool:
-        """Whether nothing more happens in this run."""
+        """Return whether the job's current run has ended."""
         return self.data.status in TERMINAL
 
     @property
     def progress(self) -> Progress:
-        """Units of work done and in all."""
+        """Return the number of shards or documents that are done, and their total."""
         return self.data.progress
 
     @property
     def error(self) -> Failure | None:
-        """Why it failed."""
+        """Return the reason why the job failed, or None."""
         return self.data.error
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What was given with it."""
+        """Return the metadata that was submitted with the job."""
         return self.data.metadata
 
     @property
     def created_at(self) -> datetime | None:
-        """When it was submitted."""
+        """Return the time when the job was submitted."""
         return self.data.created_at
 
     @property
     def result(self) -> Result:
-        """What it found; fetched when it is first asked for, if it is too big to come with the job.
+        """Return the result. A result that is too big to come with the job is fetched at the first read.
 
         Raises:
-            JobNotDone: while it is open.
-            JobFailed, JobCanceled, JobExpired: when it has none.
+            JobNotDone: If the job is queued or running.
+            JobFailed, JobCanceled, JobExpired: If the job ended without a result.
+            SamovarError: If the result has expired.
         """
         if not self.is_terminal:
-            raise JobNotDone(f"Job {self.id} is {self.status}: wait for it first")
-        if self.status in _HAS_ENDED:
-            raise _HAS_ENDED[self.status](self)
+            raise JobNotDone(f"Job {self.id} is {self.status} and has no result yet: call `wait` first")
+        if self.status in _ERRORS:
+            raise _ERRORS[self.status](self)
         if self._result is None:
-            self._result = self._fetched()
+            self._result = self._fetch_result()
         return self._result
 
-    def _fetched(self) -> Result:
-        """The result behind `result_url`, which lasts 15 minutes; a fresh one is asked for when it is over."""
+    def _fetch_result(self) -> Result:
         if not self.data.result_url:
             self.refresh(fresh=True)
         if self.data.result is not None:
             return self.data.result
         try:
-            return self._client.fetch_result(self._result_url())
+            return self._client.fetch_result(self._get_result_url())
         except ApiError as error:
             if isinstance(error, Unavailable):
                 raise
+        # A result URL is valid for 15 minutes: get a new one and try once more.
         self.refresh(fresh=True)
-        return self._client.fetch_result(self._result_url())
+        return self._client.fetch_result(self._get_result_url())
 
-    def _result_url(self) -> str:
+    def _get_result_url(self) -> str:
         if not self.data.result_url:
-            raise SamovarError(f"The result of job {self.id} is no longer there")
+            raise SamovarError(f"The result of job {self.id} has expired and is deleted: submit the job again")
         return self.data.result_url
 
     def refresh(self, *, wait: int = 0, timeout: float | None = None, fresh: bool = False) -> Job:
-        """Ask how it is; with `wait`, as soon as it has ended but after at most that many seconds.
+        """Update this job from the API, and return it.
 
-        What has not changed is not sent again, unless `fresh` asks for it.
+        Args:
+            wait: The seconds, at most 25, that the API waits for the job to end before it answers.
+            timeout: The seconds that the call may take. The default is the client's timeout.
+            fresh: Fetch the whole job again, even if it has not changed.
         """
-        answer = self._client.ask(self.id, wait=wait, timeout=timeout, etag=None if fresh else self._etag)
-        if answer is not None:
-            self._heard(answer.data, etag=answer._etag, retry_after=answer._retry_after)
-        return self
+        etag = None if fresh else self._etag
+        job = self._client.get_if_changed(self.id, wait=wait, timeout=timeout, etag=etag)
+        return self if job is None else self._copy_from(job)
 
     def wait(self, timeout: float = 3600, *, on_progress: Callable[[Job], None] | None = None) -> Job:
-        """Wait until it has ended, whichever way; `result` then says whether it succeeded.
+        """Wait until the job has ended, and return it. Read `result` to learn whether it succeeded.
 
-        `on_progress` is called with this job each time something about it has changed, and at the end. An API that is
-        busy or away for a while is waited for, too.
+        If the API is busy or unreachable for a while, keep waiting.
+
+        Args:
+            timeout: The seconds to wait.
+            on_progress: A function that is called with this job at the start and after each change.
 
         Raises:
-            WaitTimeout: after `timeout` seconds; the job goes on.
+            WaitTimeout: If the job has not ended after `timeout` seconds. The job continues.
         """
         deadline = Deadline(timeout)
         longest = WATCH_SECONDS if on_progress else WAIT_SECONDS
@@ -147,50 +157,51 @@ class Job:
                 on_progress(self)
             if self.is_terminal:
                 return self
-            if not deadline.left:
+            if not deadline.remaining:
                 raise WaitTimeout(self, timeout)
-            self._look(longest, deadline)
+            self._poll(longest, deadline)
 
-    def _look(self, longest: int, deadline: Deadline) -> None:
-        """One call that waits; when it did not, a pause follows, as long as the API says."""
-        began = time.monotonic()
-        wait = min(longest, int(deadline.left), int(self._client.timeout / 2))
+    def _poll(self, longest: int, deadline: Deadline) -> None:
+        """Refresh the job with a call that waits. If the API answered early, pause for its `Retry-After`."""
+        started = time.monotonic()
+        wait = min(longest, int(deadline.remaining), int(self._client.timeout / 2))
         try:
-            self.refresh(wait=wait, timeout=min(self._client.timeout, deadline.left + 1))
-            pause = self._retry_after if time.monotonic() - began < wait / 2 or not wait else 0.0
+            self.refresh(wait=wait, timeout=min(self._client.timeout, deadline.remaining + 1))
+            has_waited = wait and time.monotonic() - started >= wait / 2
+            pause = 0.0 if has_waited else self._retry_after
         except (Unavailable, RateLimited) as error:
-            pause = error.retry_after or 1.0
+            pause = error.retry_after or DEFAULT_PAUSE_SECONDS
         except (ConnectionFailed, DeadlineExceeded):
-            pause = 1.0
+            pause = DEFAULT_PAUSE_SECONDS
         if not self.is_terminal:
-            time.sleep(min(pause, deadline.left))
+            time.sleep(min(pause, deadline.remaining))
 
     def cancel(self) -> Job:
-        """End it at once.
+        """Cancel the job, and return it.
 
         Raises:
-            Conflict: when it has ended already.
+            Conflict: If the job has already ended.
         """
-        return self._become(self._client.cancel(self.id))
+        return self._copy_from(self._client.cancel(self.id))
 
     def retry(self) -> Job:
-        """Begin its next run, once it has failed, was canceled or has expired.
+        """Start the next run of a job that failed, was canceled or expired, and return the job.
 
         Raises:
-            Conflict: when it is open or has succeeded.
+            Conflict: If the job is queued or running, or has succeeded.
         """
-        return self._become(self._client.retry(self.id))
+        return self._copy_from(self._client.retry(self.id))
 
     def delete(self) -> None:
-        """Delete it with its input and its result."""
+        """Delete the job with its input and its result."""
         self._client.delete(self.id)
 
     def deliveries(self) -> list[Delivery]:
-        """What was announced of it, and every attempt to deliver that."""
+        """Return the deliveries of the job's webhook events, with their attempts."""
         return self._client.deliveries(self.id)
 
-    def _become(self, other: Job) -> Job:
-        self._heard(other.data, etag=other._etag, retry_after=other._retry_after)
+    def _copy_from(self, other: Job) -> Job:
+        self._update(other.data, etag=other._etag, retry_after=other._retry_after)
         return self
 
     def __repr__(self) -> str:

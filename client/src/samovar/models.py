@@ -1,9 +1,9 @@
-"""What the API answers, as types. What a newer service adds is kept and can be read as an attribute."""
+"""The API's answers as types. Fields that a newer service adds are kept and can be read as attributes."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,26 +13,28 @@ if TYPE_CHECKING:
     from spacy.tokens import Doc
     from spacy.vocab import Vocab
 
-Feature = Literal["ents", "sents", "tokens", "noun_chunks"]
 TERMINAL = frozenset({"succeeded", "failed", "canceled", "expired"})
 
 
-class Answer(BaseModel):
-    """A part of an answer: unknown fields are welcome."""
+class ResponseModel(BaseModel):
+    """A part of an answer. Unknown fields are allowed."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
-class Span(Answer):
-    """A stretch of a document, in Unicode characters: `text[span.start:span.end]`."""
+class Span(ResponseModel):
+    """A range of a document's text in Unicode characters: `text[span.start:span.end]`."""
 
     start: int
     end: int
     label: str | None = None
 
 
-class Document(Answer):
-    """One analyzed document, in the vocabulary of spaCy's `Doc.to_json`; what was not asked for is empty."""
+class Document(ResponseModel):
+    """One analyzed document, with the field names of spaCy's `Doc.to_json`.
+
+    A feature that the job did not ask for is empty. If the model failed on the document, `error` says why.
+    """
 
     id: str | None = None
     text: str | None = None
@@ -43,45 +45,45 @@ class Document(Answer):
     error: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The document as it came."""
+        """Return the document as the API sent it."""
         return self.model_dump(exclude_unset=True)
 
     def doc(self, vocab: Vocab) -> Doc:
-        """The document as spaCy's `Doc`; needs the package spaCy, and the feature `tokens`.
+        """Return the document as a spaCy `Doc`. This needs the package spaCy, and a job with the feature `tokens`.
 
         Raises:
-            DocumentFailed: when the model failed on it.
-            SamovarError: when the job was not asked for `tokens`.
+            DocumentFailed: If the model failed on the document.
+            SamovarError: If the job did not ask for the feature `tokens`.
         """
         from spacy.tokens import Doc
 
         if self.error:
             raise DocumentFailed(f"Document {self.id or ''}: {self.error.get('title') or self.error}")
         if "tokens" not in self.model_fields_set:
-            raise SamovarError("A Doc is made of tokens: ask for the feature `tokens`")
-        made: Doc = Doc(vocab).from_json(self.to_json())
-        return made
+            raise SamovarError("The result has no tokens, which a spaCy Doc needs: submit with the feature `tokens`")
+        doc: Doc = Doc(vocab).from_json(self.to_json())
+        return doc
 
 
-class Result(Answer):
-    """What a job found, document by document, in the order in which they were sent."""
+class Result(ResponseModel):
+    """The result of a job: one entry for each document, in the order in which the documents were submitted."""
 
     documents: list[Document]
 
     def docs(self, vocab: Vocab) -> list[Doc]:
-        """All documents as spaCy's; see `Document.doc`."""
+        """Return all documents as spaCy's `Doc`. See `Document.doc`."""
         return [document.doc(vocab) for document in self.documents]
 
 
-class Progress(Answer):
-    """Shards, or documents, done and in all."""
+class Progress(ResponseModel):
+    """The progress of a job: the shards or documents that are done, and the total."""
 
     done: int = 0
     total: int = 1
 
 
-class Failure(Answer):
-    """Why a job failed; `code` is stable."""
+class Failure(ResponseModel):
+    """The reason why a job failed. `code` is stable."""
 
     code: str
     title: str = ""
@@ -89,16 +91,16 @@ class Failure(Answer):
     retryable: bool = False
 
 
-class WebhookState(Answer):
-    """Where a job's end is announced, and how that goes: pending, delivered, failed or disabled."""
+class WebhookState(ResponseModel):
+    """A job's webhook: its URL and the state of the delivery, which is pending, delivered, failed or disabled."""
 
     url: str | None = None
     state: str | None = None
     attempts: int = 0
 
 
-class JobData(Answer):
-    """A job as the API shows it. Times are in UTC."""
+class JobData(ResponseModel):
+    """A job as the API returns it. Times are in UTC."""
 
     id: str
     status: str
@@ -117,15 +119,15 @@ class JobData(Answer):
     metadata: dict[str, Any] = {}
     progress: Progress = Progress()
     result: Result | None = Field(default=None, repr=False)
-    result_url: str | None = Field(default=None, repr=False)  # whoever has it may read the result
+    result_url: str | None = Field(default=None, repr=False)  # everyone who has this URL can read the result
     error: Failure | None = None
     webhook: WebhookState | None = None
     metrics: dict[str, Any] = {}
     links: dict[str, str] = {}
 
 
-class Attempt(Answer):
-    """One attempt of a delivery: the receiver's `status`, or the `error` that took its place."""
+class DeliveryAttempt(ResponseModel):
+    """One attempt of a delivery: the receiver's HTTP `status`, or the `error` if the receiver sent no answer."""
 
     at: datetime
     status: int | None = None
@@ -134,8 +136,8 @@ class Attempt(Answer):
     excerpt: str = ""
 
 
-class Delivery(Answer):
-    """One announcement of a job's end; `attempts` counts all of them, `log` has the last ones."""
+class Delivery(ResponseModel):
+    """The delivery of one webhook event to a URL. `attempts` counts all attempts, `log` contains the latest ones."""
 
     webhook_id: str
     run: int = 1
@@ -145,11 +147,11 @@ class Delivery(Answer):
     created_at: datetime | None = None
     attempts: int = 0
     next_attempt_at: datetime | None = None
-    log: list[Attempt] = []
+    log: list[DeliveryAttempt] = []
 
 
-class Event(Answer):
-    """A webhook that was verified; `id` is the same each time it is delivered."""
+class WebhookEvent(ResponseModel):
+    """A received and verified webhook event. Each delivery of the same event has the same `id`."""
 
     id: str
     type: str

@@ -1,4 +1,4 @@
-"""Verify what a webhook receives: Standard Webhooks 1.0 (https://www.standardwebhooks.com)."""
+"""Verification of received webhooks (Standard Webhooks 1.0, https://www.standardwebhooks.com)."""
 
 from __future__ import annotations
 
@@ -9,49 +9,54 @@ from pydantic_core import from_json
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from samovar.errors import WebhookInvalid
-from samovar.models import Event
+from samovar.models import WebhookEvent
 
-_SECRET_LENGTH = len("whsec_") + 32  # 24 bytes in base64
+_MIN_SECRET_LENGTH = len("whsec_") + 32  # 24 bytes in base64
 
 
-def verify(headers: Mapping[str, str], body: bytes | str, secret: str | Iterable[str]) -> Event:
-    """The event of a request with these headers (in any case) and this body, exactly as it arrived.
+def verify(headers: Mapping[str, str], body: bytes | str, secret: str | Iterable[str]) -> WebhookEvent:
+    """Return the webhook event of a received request, after verifying its signature.
 
-    `secret` is what signs the client's webhooks, `whsec_…`; or several, any of which may have signed.
-    Deliveries can arrive twice: `Event.id` tells.
+    An event can be delivered more than once, always with the same `WebhookEvent.id`.
+
+    Args:
+        headers: The headers of the request. Their case does not matter.
+        body: The body of the request, exactly as it arrived.
+        secret: The client's signing secret, `whsec_…`. Give several while secrets are rotated: one must match.
 
     Raises:
-        WebhookInvalid: not signed with the secret, more than 5 minutes old or new, or not an event.
-        ValueError: when the secret is none.
+        WebhookInvalid: If no secret matches, if the timestamp is more than 5 minutes from now, or if the body is not
+            a webhook event.
+        ValueError: If a secret is not a `whsec_` secret.
     """
-    keys = [_key(one) for one in ([secret] if isinstance(secret, str) else secret)]
-    lowered = {name.lower(): value for name, value in headers.items()}
-    if not any(_is_signed(lowered, body, key) for key in keys):
-        raise WebhookInvalid("The webhook is not signed with the secret, or is too old")
+    keys = [_parse_secret(each) for each in ([secret] if isinstance(secret, str) else secret)]
+    lowercase = {name.lower(): value for name, value in headers.items()}
+    if not any(_is_signed(lowercase, body, key) for key in keys):
+        raise WebhookInvalid("The webhook is not signed with the secret, or its timestamp is not within 5 minutes")
     try:
-        return Event.model_validate({**from_json(body), "id": lowered["webhook-id"]})
+        return WebhookEvent.model_validate({**from_json(body), "id": lowercase["webhook-id"]})
     except (ValidationError, ValueError, TypeError):
-        raise WebhookInvalid("The webhook is signed, but it is no event") from None
+        raise WebhookInvalid("The webhook has a valid signature, but its body is not a webhook event") from None
 
 
 def check_secret(secret: str) -> None:
-    """Say in time whether a secret can be one.
+    """Check the form of a signing secret before any webhook arrives.
 
     Raises:
-        ValueError: when it cannot.
+        ValueError: If `secret` is not a `whsec_` secret.
     """
-    _key(secret)
+    _parse_secret(secret)
 
 
-def _key(secret: str) -> Webhook:
-    if not secret.startswith("whsec_") or len(secret) < _SECRET_LENGTH:
-        raise ValueError("A webhook's secret begins with whsec_, and base64 of at least 24 bytes follows")
+def _parse_secret(secret: str) -> Webhook:
+    if not secret.startswith("whsec_") or len(secret) < _MIN_SECRET_LENGTH:
+        raise ValueError("Not a webhook secret: it must be whsec_ followed by at least 24 bytes in base64")
     return Webhook(secret)
 
 
 def _is_signed(headers: dict[str, str], body: bytes | str, key: Webhook) -> bool:
     try:
         key.verify(body, headers, json_parse=False)
-    except (WebhookVerificationError, ValueError):  # ValueError: not base64, not UTF-8, a signature without a comma
+    except (WebhookVerificationError, ValueError):  # ValueError: not base64, not UTF-8, or a signature without a comma
         return False
     return True

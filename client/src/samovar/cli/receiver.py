@@ -12,7 +12,7 @@ from samovar import webhooks
 from samovar.cli.exits import say
 from samovar.cli.shows import plain
 from samovar.errors import WebhookInvalid
-from samovar.models import Event
+from samovar.models import WebhookEvent
 
 BODY_LIMIT = 64_000  # bytes; an event has less than 20 kB
 PATIENCE_SECONDS = 10
@@ -31,7 +31,7 @@ class Receiver(ThreadingHTTPServer):
         self._as_json = as_json
         self._lock = threading.Lock()
 
-    def received(self, event: Event) -> None:
+    def received(self, event: WebhookEvent) -> None:
         """Print an event; the last one ends the receiver."""
         with self._lock:
             if self._left == 0:
