@@ -1,4 +1,4 @@
-"""The command line against an API in memory."""
+"""The command line, with an API in memory."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ import httpx
 import pytest
 import samovar
 from click.testing import CliRunner, Result
-from samovar.cli import analysis, cli, credentials, exits, receiver, shows
+from samovar.cli import analysis, cli, credentials, exit_codes, receiver, render
 from samovar.cli.credentials import Credentials
+from samovar.models import Document, Span, Stats
+from samovar.models import Result as JobResult
 
 from tests.client.api import SECRET, URL, FakeApi, hang_up
-from tests.client.test_webhooks import BODY, headers
+from tests.client.test_webhooks import BODY, sign_headers
 from tests.client.test_webhooks import SECRET as WEBHOOK_SECRET
 
 DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
@@ -25,6 +27,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a home folder without credentials, in an environment without credentials."""
     monkeypatch.setattr(click, "get_app_dir", lambda name: str(tmp_path / "config" / name))
     for name in (*credentials.VARIABLES.values(), credentials.WEBHOOK_VARIABLE):
         monkeypatch.delenv(name, raising=False)
@@ -33,7 +36,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def logged_in(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> FakeApi:
-    monkeypatch.setattr(Credentials, "client", lambda self: api.client())
+    """Return an API that the command line is logged in to."""
+    monkeypatch.setattr(Credentials, "create_client", lambda self: api.client())
     credentials.save(Credentials(URL, "c_1", SECRET))
     return api
 
@@ -42,28 +46,27 @@ def run(*arguments: str, stdin: str | None = None) -> Result:
     return CliRunner().invoke(cli, list(arguments), input=stdin)
 
 
-def test_help_waits_for_no_library() -> None:
-    """What takes long to import is not imported."""
+def test_help_imports_no_slow_library() -> None:
     program = "import sys, samovar.cli; print(*{'httpx', 'pydantic', 'rich', 'spacy', 'boto3'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
 
 
-def test_the_guide_lists_the_exit_statuses() -> None:
-    listed = DOCS.read_text(encoding="utf-8")
-    for status, what in exits.EXIT_STATUSES.items():
-        assert f"| {status} | {what} |" in listed
+def test_the_guide_lists_the_exit_codes() -> None:
+    guide = DOCS.read_text(encoding="utf-8")
+    for code, meaning in exit_codes.EXIT_CODES.items():
+        assert f"| {code} | {meaning} |" in guide
 
 
-def test_login_asks_for_the_secret_and_keeps_it_private(logged_in: FakeApi, home: Path) -> None:
+def test_login_asks_for_the_secret_and_saves_it_for_its_owner_only(logged_in: FakeApi, home: Path) -> None:
     done = run("login", "--url", URL, "--client-id", "c_1", stdin=f"{SECRET}\n")
     assert done.exit_code == 0
     assert SECRET not in done.output
-    assert credentials.file().stat().st_mode & 0o777 == 0o600
+    assert credentials.get_path().stat().st_mode & 0o777 == 0o600
     assert credentials.load().client_secret == SECRET
 
 
-def test_no_command_takes_a_secret_as_an_argument() -> None:
+def test_no_command_has_an_option_for_a_secret() -> None:
     assert not [
         option
         for command in cli.commands.values()
@@ -73,10 +76,10 @@ def test_no_command_takes_a_secret_as_an_argument() -> None:
     ]
 
 
-def test_credentials_of_the_environment_are_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_incomplete_credentials_in_the_environment_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     credentials.save(Credentials(URL, "c_1", SECRET))
     monkeypatch.setenv("SAMOVAR_URL", "https://elsewhere.example")
-    with pytest.raises(exits.NoCredentials, match="SAMOVAR_CLIENT_ID, SAMOVAR_CLIENT_SECRET"):
+    with pytest.raises(exit_codes.NoCredentials, match="SAMOVAR_CLIENT_ID, SAMOVAR_CLIENT_SECRET"):
         credentials.load()
     monkeypatch.setenv("SAMOVAR_CLIENT_ID", "c_2")
     monkeypatch.setenv("SAMOVAR_CLIENT_SECRET", "sk_2")
@@ -84,14 +87,14 @@ def test_credentials_of_the_environment_are_whole_or_not_at_all(monkeypatch: pyt
     assert "sk_2" not in repr(credentials.load())
 
 
-def test_a_file_of_credentials_that_was_cut_is_told() -> None:
+def test_a_damaged_credentials_file_asks_for_a_new_login() -> None:
     credentials.save(Credentials(URL, "c_1", SECRET))
-    credentials.file().write_text("{")
-    with pytest.raises(exits.NoCredentials, match="again"):
+    credentials.get_path().write_text("{")
+    with pytest.raises(exit_codes.NoCredentials, match="again"):
         credentials.load()
 
 
-def test_files_become_documents(logged_in: FakeApi, home: Path) -> None:
+def test_analyze_submits_each_file_and_each_ndjson_line_as_a_document(logged_in: FakeApi, home: Path) -> None:
     (home / "a.txt").write_text("Ada")
     (home / "b.ndjson").write_text('{"id": "b", "text": "Bob"}\n')
     done = run("analyze", str(home / "a.txt"), str(home / "b.ndjson"), "-m", "a=1", "--json")
@@ -103,34 +106,35 @@ def test_files_become_documents(logged_in: FakeApi, home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [("a.txt", b"\xff", "not UTF-8"), ("a.ndjson", b"{}\n", "line 1"), ("a.ndjson", b'{"text": "a"}\n[\n', "line 2")],
 )
-def test_files_that_cannot_be_analyzed_are_told(
-    logged_in: FakeApi, home: Path, name: str, content: bytes, said: str
+def test_analyze_refuses_invalid_files_and_submits_nothing(
+    logged_in: FakeApi, home: Path, name: str, content: bytes, message: str
 ) -> None:
     (home / name).write_bytes(content)
     done = run("analyze", str(home / name))
     assert done.exit_code == 1
-    assert said in done.output
+    assert message in done.output
     assert not logged_in.jobs
 
 
-def test_an_interrupted_submit_says_how_to_find_the_job(logged_in: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupted_submit_prints_the_idempotency_key(
+    logged_in: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
     def interrupt(_: httpx.Request) -> None:
         raise KeyboardInterrupt
 
-    client = logged_in.client()
-    client.authenticate()
+    client = logged_in.authenticated_client()
     logged_in.before = [interrupt]
     options = {"features": None, "metadata": None, "webhook": None, "result_ttl_seconds": None, "idempotency_key": "k1"}
-    with pytest.raises(exits.Stop) as caught:
+    with pytest.raises(exit_codes.CommandExit) as caught:
         analysis._submit(client, [{"text": "Ada"}], options)
-    assert caught.value.status == 130
+    assert caught.value.exit_code == 130
     assert "--idempotency-key k1" in capsys.readouterr().err
 
 
-def test_interrupt_before_the_progress_bar_is_shown_says_how_to_watch_the_job(
+def test_ctrl_c_before_the_progress_bar_appears_prints_how_to_watch_the_job(
     logged_in: FakeApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The job has been submitted by then, and nothing else would name it."""
@@ -140,45 +144,101 @@ def test_interrupt_before_the_progress_bar_is_shown_says_how_to_watch_the_job(
 
     monkeypatch.setattr("rich.progress.Progress.__init__", interrupt)
     job = logged_in.client().analyze("Ada")
-    with pytest.raises(exits.Stop) as caught:
+    with pytest.raises(exit_codes.CommandExit) as caught:
         analysis.follow(job, timeout=10)
-    assert caught.value.status == 130
+    assert caught.value.exit_code == 130
     assert f"samovar watch {job.id}" in capsys.readouterr().err
 
 
-def test_reader_that_has_gone_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
-    """As of `samovar jobs | head -1`: click ends the program then."""
-    assert exits.explained(SystemExit(1)) == 1
+def test_a_closed_pipe_prints_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """In `samovar jobs | head -1`, click ends the program with SystemExit."""
+    assert exit_codes.report_error(SystemExit(1)) == 1
     assert capsys.readouterr().err == ""
 
 
-def test_errors_are_a_line_and_a_status(logged_in: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
-    client = logged_in.client()
-    client.authenticate()
+def test_an_error_prints_one_line_and_returns_an_exit_code(
+    logged_in: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = logged_in.authenticated_client()
     logged_in.before = [hang_up] * 6
     with pytest.raises(samovar.ConnectionFailed) as caught:
         client.analyze("Ada")
-    assert exits.explained(caught.value) == 1
-    assert exits.explained(RuntimeError(SECRET)) == 1
-    shown = capsys.readouterr().err
-    assert "No answer" in shown
-    assert SECRET not in shown
+    assert exit_codes.report_error(caught.value) == 1
+    assert exit_codes.report_error(RuntimeError(SECRET)) == 1
+    printed = capsys.readouterr().err
+    assert "No answer from the API" in printed
+    assert SECRET not in printed
 
 
-def test_brackets_in_a_text_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
-    result = shows.Result.model_validate({"documents": [{"ents": [{"start": 0, "end": 3, "label": "PERSON"}]}]})
-    shows.result(result, ["Ada [bold]x[/]"])
+def test_brackets_in_a_text_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    result = JobResult(documents=[Document(ents=[Span(start=0, end=3, label="PERSON")])])
+    render.print_result(result, texts=["Ada [bold]x[/]"])
     assert capsys.readouterr().out == "Ada PERSON [bold]x[/]\n"
 
 
+def test_analyze_prints_the_counts_of_the_feature_stats(logged_in: FakeApi) -> None:
+    done = run("analyze", "--text", "Ada wrote.", "--feature", "stats")
+    assert done.exit_code == 0, done.output
+    assert done.stdout == "Ada wrote.\ncharacters: 10, words: 2, sentences: 1, entities: 1 (X 1)\n"
+
+
+def test_a_text_without_entities_has_zero_in_its_printed_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    stats = Stats(characters=3, words=1, sentences=1, ents={})
+    render.print_result(JobResult(documents=[Document(stats=stats)]), texts=["one"])
+    assert capsys.readouterr().out == "one\ncharacters: 3, words: 1, sentences: 1, entities: 0\n"
+
+
+def test_view_fetches_the_texts_and_prints_them_with_entities(logged_in: FakeApi) -> None:
+    job = logged_in.client().analyze(documents=["Ada", {"id": "b", "text": "Bob"}]).wait()
+    done = run("view", job.id)
+    assert done.exit_code == 0, done.output
+    assert done.stdout == "Ada X\n── b\nBob X\n"
+
+
+def test_view_fetches_no_input_if_the_result_contains_the_texts(logged_in: FakeApi) -> None:
+    job = logged_in.client().analyze("Ada", features=["ents", "tokens"]).wait()
+    assert run("view", job.id).stdout == "Ada X\n"
+    assert not logged_in.find_requests(f"/jobs/{job.id}/input")
+
+
+def test_view_html_writes_a_page_with_the_entities(logged_in: FakeApi, home: Path) -> None:
+    pytest.importorskip("spacy")
+    job = logged_in.client().analyze("Ada").wait()
+    done = run("view", job.id, "--html", str(home / "page.html"))
+    assert done.exit_code == 0, done.output
+    assert "<mark" in (home / "page.html").read_text(encoding="utf-8")
+
+
+def test_input_prints_the_text_as_it_was_submitted(logged_in: FakeApi) -> None:
+    job = logged_in.client().analyze("Ada\r\n[bold]wrote[/]\n")
+    assert run("input", job.id).stdout_bytes == b"Ada\r\n[bold]wrote[/]\n"
+
+
+def test_input_prints_the_id_of_a_document_above_its_text(logged_in: FakeApi) -> None:
+    job = logged_in.client().analyze(documents=["Ada", {"id": "b", "text": "Bob"}])
+    assert run("input", job.id).stdout == "Ada\n── b\nBob\n"
+
+
+def test_input_as_json_has_the_fields_of_the_api(logged_in: FakeApi) -> None:
+    documents = [{"text": "Ada"}, {"id": "b", "text": "Bob"}]
+    job = logged_in.client().analyze(documents=documents)
+    assert json.loads(run("input", job.id, "--json").stdout) == {"documents": documents}
+
+
+def test_input_of_a_deleted_job_is_an_error(logged_in: FakeApi) -> None:
+    job = logged_in.client().analyze("Ada")
+    job.delete()
+    assert isinstance(run("input", job.id).exception, samovar.Gone)
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_shells_are_completed(shell: str) -> None:
+def test_completion_prints_the_script_of_each_shell(shell: str) -> None:
     done = run("completion", shell)
     assert done.exit_code == 0
     assert "_SAMOVAR_COMPLETE" in done.output
 
 
-def test_the_receiver_prints_what_is_signed_and_refuses_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_receiver_prints_signed_events_and_refuses_other_requests(capsys: pytest.CaptureFixture[str]) -> None:
     server = receiver.Receiver(WEBHOOK_SECRET, port=0, count=1, as_json=False)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -187,7 +247,7 @@ def test_the_receiver_prints_what_is_signed_and_refuses_the_rest(capsys: pytest.
         with httpx.Client(trust_env=False) as http:
             assert http.post(url, content=b"{}").status_code == 401
             assert http.post(url, content=b"a" * 70_000).status_code == 413
-            assert http.post(url, content=BODY, headers=headers()).status_code == 204
+            assert http.post(url, content=BODY, headers=sign_headers()).status_code == 204
         thread.join(5)
         assert not thread.is_alive()
     finally:

@@ -1,4 +1,4 @@
-"""`samovar plan` is the checkout's planner: its words, and its exit status."""
+"""The command `samovar plan`, which runs the planner of the checkout."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def plan(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+def run_plan(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     command = [str(Path(sys.executable).parent / "samovar"), "plan", *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_planner_says_what_it_takes() -> None:
-    ran = plan("--help")
-    assert (ran.returncode, ran.stdout.splitlines()[0][:19]) == (0, "usage: samovar plan")
+def test_plan_help_is_the_help_of_the_planner() -> None:
+    done = run_plan("--help")
+    assert (done.returncode, done.stdout.splitlines()[0][:19]) == (0, "usage: samovar plan")
 
 
-def test_what_it_refuses_is_an_error() -> None:
-    ran = plan("none.csv")
-    assert ran.returncode == 2
-    assert "none.csv" in ran.stderr
+def test_plan_refuses_a_missing_file_with_exit_code_2() -> None:
+    done = run_plan("none.csv")
+    assert done.returncode == 2
+    assert "none.csv" in done.stderr
 
 
-def test_outside_a_checkout_it_says_where_to_go(tmp_path: Path) -> None:
-    ran = plan("office", cwd=tmp_path)
-    assert ran.returncode == 1
-    assert "checkout" in ran.stderr
+def test_plan_outside_a_checkout_says_where_to_run_it(tmp_path: Path) -> None:
+    done = run_plan("office", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "checkout" in done.stderr

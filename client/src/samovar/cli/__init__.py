@@ -1,4 +1,4 @@
-"""The command line. What a command needs is imported when it runs: `samovar --help` waits for nothing."""
+"""The command line. Each command imports the libraries that it needs when it runs, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import os
 import sys
 
 from samovar.cli.commands import cli
-from samovar.cli.exits import EXIT_STATUSES, Stop, explained
+from samovar.cli.exit_codes import EXIT_CODES, CommandExit, report_error
 
 
 def main() -> None:
-    """Run the command line; what it can explain it says in a line, without a traceback that could hold a secret."""
-    status: int = 0
+    """Run the command line. Report an error without a traceback, which could contain a secret."""
+    exit_code = 0
     try:
         cli(prog_name="samovar", standalone_mode=False)
-    except Stop as stop:
-        status = stop.status
+    except CommandExit as ended:
+        exit_code = ended.exit_code
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read has enough
-    except BaseException as error:  # noqa: BLE001 (the last resort, and the only place where errors become words)
-        status = explained(error)
-    sys.exit(status)
+        # The reader of the pipe has closed it. Python must not try to flush standard output again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BaseException as error:  # noqa: BLE001 (the only place that converts all exceptions to messages)
+        exit_code = report_error(error)
+    sys.exit(exit_code)
 
 
-__all__ = ["EXIT_STATUSES", "cli", "main"]
+__all__ = ["EXIT_CODES", "cli", "main"]

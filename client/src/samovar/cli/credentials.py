@@ -1,4 +1,4 @@
-"""Where the command line has its credentials: the environment, else the file that `samovar login` wrote."""
+"""The credentials of the command line: from the environment, or from the file that `samovar login` writes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from samovar.cli.exits import NoCredentials
+from samovar.cli.exit_codes import NoCredentials
 
 if TYPE_CHECKING:
     from samovar.client import Client
@@ -21,67 +21,75 @@ WEBHOOK_VARIABLE = "SAMOVAR_WEBHOOK_SECRET"
 
 @dataclass(frozen=True)
 class Credentials:
-    """Which API, and as which client."""
+    """The URL of an API, and the client's id and secrets."""
 
     url: str
     client_id: str
     client_secret: str = field(repr=False)
     webhook_secret: str | None = field(default=None, repr=False)
 
-    def client(self) -> Client:
-        """The client of the API."""
+    def create_client(self) -> Client:
+        """Create an SDK client with these credentials."""
         from samovar.client import Client
 
         return Client(self.url, self.client_id, self.client_secret)
 
 
-def file() -> Path:
-    """Where they are kept."""
+def get_path() -> Path:
+    """Return the path of the credentials file."""
     return Path(click.get_app_dir("samovar")) / "credentials.json"
 
 
 def load() -> Credentials:
-    """From the environment, if it names all three; else from the file. They are not mixed: a secret is for one API.
+    """Load the credentials from the environment if it sets all three variables, else from the file.
+
+    The two sources are never mixed, because a secret must only be sent to its own API.
 
     Raises:
-        NoCredentials: when there are none.
+        NoCredentials: If there are no credentials, if the environment sets only some of the variables, or if the file
+            is damaged.
     """
-    given = {name: os.environ.get(variable, "") for name, variable in VARIABLES.items()}
-    if all(given.values()):
-        return Credentials(**given, webhook_secret=os.environ.get(WEBHOOK_VARIABLE))
-    if any(given.values()):
-        missing = ", ".join(VARIABLES[name] for name, value in given.items() if not value)
-        raise NoCredentials(f"The environment names a client only in part; set {missing}, too.")
+    values = {name: os.environ.get(variable, "") for name, variable in VARIABLES.items()}
+    if all(values.values()):
+        return Credentials(**values, webhook_secret=os.environ.get(WEBHOOK_VARIABLE))
+    if any(values.values()):
+        missing = ", ".join(VARIABLES[name] for name, value in values.items() if not value)
+        raise NoCredentials(f"The credentials in the environment are incomplete. Set {missing}, too.")
+    path = get_path()
     try:
-        kept = json.loads(file().read_text(encoding="utf-8"))
-        return Credentials(**kept)
+        return Credentials(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise NoCredentials(f"Run `samovar login` first, or set {', '.join(VARIABLES.values())}.") from None
+        raise NoCredentials(
+            f"You are not logged in. Run `samovar login`, or set {', '.join(VARIABLES.values())}."
+        ) from None
     except (ValueError, TypeError):
-        raise NoCredentials(f"{file()} cannot be read: run `samovar login` again.") from None
+        raise NoCredentials(f"The credentials file {path} is damaged. Run `samovar login` again.") from None
 
 
 def save(credentials: Credentials) -> Path:
-    """Keep them for their owner alone; readers see all of the file, or what was there before."""
-    target = file()
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    new = target.with_name(f".{target.name}.{os.getpid()}")
-    new.unlink(missing_ok=True)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    """Write the credentials file, readable by its owner only, and return its path.
+
+    The file is replaced atomically, so that another process never reads a part of it.
+    """
+    path = get_path()
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         json.dump(asdict(credentials), stream, indent=2)
-    new.replace(target)
-    return target
+    temporary.replace(path)
+    return path
 
 
-def of_local_cloud(folder: Path) -> Credentials:
-    """Those of the first client of the local cloud in `folder`.
+def read_local_cloud(folder: Path) -> Credentials:
+    """Return the credentials of the first client of the local cloud in `folder`.
 
     Raises:
-        ClickException: when none is up there.
+        ClickException: If no local cloud runs in `folder`.
     """
     try:
         stack: dict[str, Any] = json.loads((folder / "stack.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise click.ClickException(f"No local cloud is up in {folder}: `make up` starts one.") from None
+        raise click.ClickException(f"No local cloud runs in {folder}. Start one with `make up`.") from None
     return Credentials(stack["api_url"], stack["client_id"], stack["client_secret"], stack.get("webhook_secret"))
