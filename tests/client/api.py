@@ -107,11 +107,27 @@ class FakeApi:
 
 def _render_job(job: dict[str, Any], status: int) -> httpx.Response:
     # The fields `novelty` stand for fields that a newer service adds.
-    view = {"id": job["id"], "status": job["status"], "novelty": 1, "features": ["ents"], "metadata": {}}
+    features = job["body"].get("features", ["ents", "sents"])
+    view = {"id": job["id"], "status": job["status"], "novelty": 1, "features": features, "metadata": {}}
     if job["status"] == "succeeded":
-        text = job["body"].get("text", "")
-        view["result"] = {"documents": [{"ents": [{"start": 0, "end": len(text), "label": "X"}], "novelty": 2}]}
+        view["result"] = {"documents": [_analyze(document, features) for document in _list_documents(job["body"])]}
     return httpx.Response(status, json=view, headers={"etag": f'"{job["status"]}"', "retry-after": "0"})
+
+
+def _list_documents(body: dict[str, Any]) -> list[dict[str, str]]:
+    return [{"text": body["text"]}] if "text" in body else body["documents"]
+
+
+def _analyze(document: dict[str, str], features: list[str]) -> dict[str, Any]:
+    """Return a result whose only entity is the whole text, with the label X."""
+    text = document["text"]
+    values: dict[str, Any] = {
+        "ents": [{"start": 0, "end": len(text), "label": "X"}],
+        "sents": [{"start": 0, "end": len(text)}],
+        "stats": {"characters": len(text), "words": len(text.split()), "sentences": 1, "ents": {"X": 1}},
+    }
+    names = {"id": document["id"]} if "id" in document else {}
+    return {**names, **{name: values[name] for name in features if name in values}, "novelty": 2}
 
 
 def problem(status: int, code: str, **headers: str) -> httpx.Response:

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 import samovar
+from samovar.models import Stats
 
 from tests.client.api import FakeApi, hang_up, problem
 
@@ -238,6 +239,14 @@ def test_documents_with_tokens_become_spacy_docs() -> None:
         result.documents[1].doc(nlp.vocab)
     with pytest.raises(samovar.DocumentFailed, match="model failed"):
         result.documents[2].doc(nlp.vocab)
+
+
+def test_the_feature_stats_gives_typed_counts(api: FakeApi) -> None:
+    documents = (
+        api.client().analyze(documents=["Ada wrote.", "Bob"], features=["ents", "stats"]).wait().result.documents
+    )
+    assert documents[0].stats == Stats(characters=10, words=2, sentences=1, ents={"X": 1})
+    assert api.client().analyze("Ada").wait().result.documents[0].stats is None
 
 
 def test_a_call_raises_after_six_lost_connections(api: FakeApi) -> None:

@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-Feature = Literal["ents", "sents", "tokens", "noun_chunks"]
+Feature = Literal["ents", "sents", "tokens", "noun_chunks", "stats"]
 FEATURES: tuple[Feature, ...] = get_args(Feature)

@@ -30,10 +30,26 @@ class Span(ResponseModel):
     label: str | None = None
 
 
+class Stats(ResponseModel):
+    """The counts of a document, which the feature `stats` computes.
+
+    Attributes:
+        characters: The Unicode characters of the text.
+        words: The tokens, as spaCy counts them.
+        sentences: The sentences.
+        ents: The entities of each label, such as `{"PERSON": 2, "GPE": 1}`.
+    """
+
+    characters: int
+    words: int
+    sentences: int
+    ents: dict[str, int]
+
+
 class Document(ResponseModel):
     """One analyzed document, with the field names of spaCy's `Doc.to_json`.
 
-    A feature that the job did not ask for is empty. If the model failed on the document, `error` says why.
+    A feature that the job did not ask for is empty or None. If the model failed on the document, `error` says why.
     """
 
     id: str | None = None
@@ -42,6 +58,7 @@ class Document(ResponseModel):
     sents: list[Span] = []
     tokens: list[dict[str, Any]] = []
     noun_chunks: list[Span] = []
+    stats: Stats | None = None
     error: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:

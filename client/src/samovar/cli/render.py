@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from samovar.jobs import Job
-from samovar.models import Delivery, Document, Result
+from samovar.models import Delivery, Document, Result, Stats
 
 _COLORS = ("cyan", "green", "magenta", "yellow", "blue", "red")
 _UNBROKEN_COLUMNS = {"id", "client_id", "webhook_id"}  # users copy these values
@@ -73,7 +73,10 @@ def _list_fields(job: Job) -> Iterator[tuple[str, Any]]:
 
 
 def print_result(result: Result, texts: Sequence[str] | None) -> None:
-    """Print each document with its entities in color. If its text is unknown, print a table of the entities."""
+    """Print each document with its entities in color, and its counts if the job has the feature `stats`.
+
+    If the text of a document is unknown, print a table of its entities.
+    """
     for position, document in enumerate(result.documents):
         if document.id:
             _print_title(document.id)
@@ -84,6 +87,8 @@ def print_result(result: Result, texts: Sequence[str] | None) -> None:
             _print(_tabulate_entities(document))
         else:
             _print(_highlight_entities(document, text))
+        if document.stats:
+            _print(Text(_format_stats(document.stats), "dim"))
 
 
 def _print_title(document_id: str) -> None:
@@ -113,6 +118,12 @@ def _tabulate_entities(document: Document) -> Table:
     for ent in document.ents:
         table.add_row(str(ent.start), str(ent.end), Text(ent.label or "", _choose_color(ent.label)))
     return table
+
+
+def _format_stats(stats: Stats) -> str:
+    labels = ", ".join(f"{label} {count}" for label, count in sorted(stats.ents.items()))
+    entities = f"{sum(stats.ents.values())} ({labels})" if labels else "0"
+    return f"characters: {stats.characters}, words: {stats.words}, sentences: {stats.sentences}, entities: {entities}"
 
 
 def _choose_color(label: str | None) -> str:
