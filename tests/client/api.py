@@ -13,22 +13,51 @@ import httpx
 import samovar
 
 URL = "https://api.example"
+BUCKET_URL = "https://bucket.example"
+NDJSON = "application/x-ndjson"
 SECRET = "sk_top secret+/"
 Handler = Callable[[httpx.Request], httpx.Response | None]
 
 
-class FakeApi:
-    """An API in memory.
+class FakeBucket:
+    """An S3 bucket in memory. The path of an object's URL is its key."""
 
-    A job ends after `polls` calls about it. Each entry of `before` handles one request: it can answer or raise in
-    place of the API, or return None to let the API answer.
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        """Answer a request to a presigned URL."""
+        key = request.url.path
+        if "authorization" in request.headers:  # S3 allows one kind of authentication per request
+            return httpx.Response(400, text="<Error><Code>InvalidArgument</Code></Error>")
+        if request.method == "PUT":
+            return self._put(key, request)
+        if key not in self.objects:
+            return httpx.Response(404, text="<Error><Code>NoSuchKey</Code></Error>")
+        return httpx.Response(200, content=self.objects[key])
+
+    def _put(self, key: str, request: httpx.Request) -> httpx.Response:
+        if request.headers.get("if-none-match") == "*" and key in self.objects:
+            return httpx.Response(412, text="<Error><Code>PreconditionFailed</Code></Error>")
+        self.objects[key] = request.content
+        return httpx.Response(200)
+
+
+class FakeApi:
+    """An API in memory, with its bucket.
+
+    A job ends after `polls` calls about it. An input of more than `inline_characters` is answered as a URL. Each entry
+    of `before` handles one request: it can answer or raise in place of the API, or return None to let the API answer.
     """
 
     def __init__(self, *, polls: int = 1) -> None:
         self.polls = polls
+        self.inline_characters = 1_000
+        self.bucket = FakeBucket()
         self.before: list[Handler] = []
         self.requests: list[httpx.Request] = []
         self.jobs: dict[str, dict[str, Any]] = {}
+        self.content_types: dict[str, str] = {}  # by upload id
         self.job_ids: dict[str, str] = {}  # by idempotency key
         self.tokens = 0
         self.token_seconds = 3600
@@ -53,10 +82,14 @@ class FakeApi:
     def answer(self, request: httpx.Request) -> httpx.Response:
         """Answer a request without asking `before`."""
         path = request.url.path
+        if request.url.host == httpx.URL(BUCKET_URL).host:
+            return self.bucket.answer(request)
         if path == "/oauth/token":
             return self._issue_token()
         if request.headers.get("authorization") != f"Bearer t{self.tokens}":
             return problem(401, "unauthorized")
+        if path == "/uploads":
+            return self._create_upload(request)
         if path == "/analyze":
             return self._submit(request)
         return self._answer_about_job(request, path.split("/")[2])
@@ -73,6 +106,13 @@ class FakeApi:
         body = {"access_token": f"t{self.tokens}", "expires_in": self.token_seconds, "worker": worker}
         return httpx.Response(200, json=body)
 
+    def _create_upload(self, request: httpx.Request) -> httpx.Response:
+        upload_id = f"upload{len(self.content_types)}"
+        self.content_types[upload_id] = content_type = json.loads(request.content)["content_type"]
+        headers = {"content-type": content_type, "if-none-match": "*"}
+        upload = {"upload_id": upload_id, "method": "PUT", "url": f"{BUCKET_URL}/{upload_id}", "headers": headers}
+        return httpx.Response(201, json=upload)
+
     def _submit(self, request: httpx.Request) -> httpx.Response:
         key = request.headers["idempotency-key"]
         if key not in self.job_ids:
@@ -82,21 +122,50 @@ class FakeApi:
             self.job_ids[key] = job_id
             self.open_jobs += 1
             self.most_open_jobs = max(self.open_jobs, self.most_open_jobs)
-        return _render_job(self.jobs[self.job_ids[key]], 202)
+        return self._render_job(self.jobs[self.job_ids[key]], 202)
 
     def _answer_about_job(self, request: httpx.Request, job_id: str) -> httpx.Response:
         job = self.jobs.get(job_id)
         if job is None:
             return problem(404, "not_found")
+        if job["status"] == "deleted":
+            return problem(410, "gone")
+        if request.method == "DELETE":
+            job["status"] = "deleted"
+            return httpx.Response(204)
+        if request.url.path.endswith("/input"):
+            return self._answer_input(job)
         if request.url.path.endswith("/cancel"):
             if job["status"] != "queued":
                 return problem(409, "conflict")
             job["status"] = "canceled"
         self._poll(job)
-        answer = _render_job(job, 200)
+        answer = self._render_job(job, 200)
         if request.headers.get("if-none-match") == answer.headers["etag"]:
             return httpx.Response(304, headers={"retry-after": "0"})
         return answer
+
+    def _answer_input(self, job: dict[str, Any]) -> httpx.Response:
+        if upload_id := job["body"].get("upload_id"):
+            view = {"input_url": f"{BUCKET_URL}/{upload_id}", "content_type": self.content_types[upload_id]}
+            return httpx.Response(200, json=view)
+        documents = self._list_documents(job["body"])
+        if sum(len(document["text"]) for document in documents) <= self.inline_characters:
+            return httpx.Response(200, json={"documents": documents})
+        key = f"/inputs/{job['id']}"
+        self.bucket.objects[key] = "\n".join(json.dumps(document) for document in documents).encode()
+        return httpx.Response(200, json={"input_url": BUCKET_URL + key, "content_type": NDJSON})
+
+    def _list_documents(self, body: dict[str, Any]) -> list[dict[str, str]]:
+        if "text" in body:
+            return [{"text": body["text"]}]
+        if "documents" in body:
+            documents: list[dict[str, str]] = body["documents"]
+            return documents
+        content = self.bucket.objects[f"/{body['upload_id']}"].decode()
+        if self.content_types[body["upload_id"]] == NDJSON:
+            return [json.loads(line) for line in content.split("\n") if line.strip()]
+        return [{"text": content}]
 
     def _poll(self, job: dict[str, Any]) -> None:
         job["polls"] -= 1
@@ -104,30 +173,29 @@ class FakeApi:
             job["status"] = "succeeded"
             self.open_jobs -= 1
 
-
-def _render_job(job: dict[str, Any], status: int) -> httpx.Response:
-    # The fields `novelty` stand for fields that a newer service adds.
-    features = job["body"].get("features", ["ents", "sents"])
-    view = {"id": job["id"], "status": job["status"], "novelty": 1, "features": features, "metadata": {}}
-    if job["status"] == "succeeded":
-        view["result"] = {"documents": [_analyze(document, features) for document in _list_documents(job["body"])]}
-    return httpx.Response(status, json=view, headers={"etag": f'"{job["status"]}"', "retry-after": "0"})
-
-
-def _list_documents(body: dict[str, Any]) -> list[dict[str, str]]:
-    return [{"text": body["text"]}] if "text" in body else body["documents"]
+    def _render_job(self, job: dict[str, Any], status: int) -> httpx.Response:
+        # The fields `novelty` stand for fields that a newer service adds.
+        features = job["body"].get("features", ["ents", "sents"])
+        view = {"id": job["id"], "status": job["status"], "novelty": 1, "features": features, "metadata": {}}
+        if job["status"] == "succeeded":
+            view["result"] = {
+                "documents": [_analyze(document, features) for document in self._list_documents(job["body"])]
+            }
+        return httpx.Response(status, json=view, headers={"etag": f'"{job["status"]}"', "retry-after": "0"})
 
 
 def _analyze(document: dict[str, str], features: list[str]) -> dict[str, Any]:
     """Return a result whose only entity is the whole text, with the label X."""
     text = document["text"]
     values: dict[str, Any] = {
+        "tokens": [{"id": 0, "start": 0, "end": len(text)}],
         "ents": [{"start": 0, "end": len(text), "label": "X"}],
         "sents": [{"start": 0, "end": len(text)}],
         "stats": {"characters": len(text), "words": len(text.split()), "sentences": 1, "ents": {"X": 1}},
     }
     names = {"id": document["id"]} if "id" in document else {}
-    return {**names, **{name: values[name] for name in features if name in values}, "novelty": 2}
+    texts = {"text": text} if "tokens" in features else {}
+    return {**names, **texts, **{name: values[name] for name in features if name in values}, "novelty": 2}
 
 
 def problem(status: int, code: str, **headers: str) -> httpx.Response:

@@ -16,15 +16,15 @@ from pydantic import TypeAdapter
 from samovar.batch import map_in_order
 from samovar.errors import ApiError, Conflict, Gone, SamovarError
 from samovar.features import Feature
+from samovar.inputs import NDJSON, NDJSON_SUFFIXES, parse_input
 from samovar.jobs import Job
-from samovar.models import Delivery, JobData, Result
+from samovar.models import Delivery, InputDocument, JobData, Result
 from samovar.transport import Deadline, Response, Transport
 
 TRANSFER_SECONDS = 300  # for 20 MB over a slow connection
 BATCH_WAIT_SECONDS = 10
-NDJSON = "application/x-ndjson"
-NDJSON_SUFFIXES = {".ndjson", ".jsonl"}
 _DELIVERIES = TypeAdapter(list[Delivery])
+_INPUT_DOCUMENTS = TypeAdapter(list[InputDocument])
 
 DocumentLike = str | Mapping[str, str]
 
@@ -279,6 +279,19 @@ class Client:
             if not error.is_ambiguous:
                 raise
 
+    def input(self, job_id: str) -> list[InputDocument]:
+        """Return the submitted documents of a job. An upload or a big input is downloaded from its URL.
+
+        Raises:
+            NotFound: If there is no such job, or it belongs to another client.
+            Gone: If the job was deleted, and its input with it.
+            SamovarError: If the job is of an upload that is not valid text or NDJSON.
+        """
+        answer = self._call("GET", f"{_build_path(job_id)}/input").json()
+        if "documents" in answer:
+            return _INPUT_DOCUMENTS.validate_python(answer["documents"])
+        return parse_input(self._download(answer["input_url"]), answer["content_type"])
+
     def deliveries(self, job_id: str) -> list[Delivery]:
         """Return the deliveries of a job's webhook events, with their attempts."""
         return _DELIVERIES.validate_python(self._call("GET", f"{_build_path(job_id)}/deliveries").json()["deliveries"])
@@ -292,6 +305,7 @@ class Client:
         return Result.model_validate_json(self._download(url))
 
     def _download(self, url: str) -> bytes:
+        # The URL is signed: the access token must not be sent to another host.
         deadline = Deadline(max(self.timeout, TRANSFER_SECONDS))
         return self._transport.send("GET", url, idempotent=True, deadline=deadline).content
 

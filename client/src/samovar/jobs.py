@@ -21,7 +21,7 @@ from samovar.errors import (
     Unavailable,
     WaitTimeout,
 )
-from samovar.models import TERMINAL, Delivery, Failure, JobData, Progress, Result
+from samovar.models import TERMINAL, Delivery, Failure, InputDocument, JobData, Progress, Result
 from samovar.transport import Deadline
 
 if TYPE_CHECKING:
@@ -195,6 +195,14 @@ class Job:
     def delete(self) -> None:
         """Delete the job with its input and its result."""
         self._client.delete(self.id)
+
+    def input(self) -> list[InputDocument]:
+        """Return the documents that were submitted, with their ids. See `Client.input`.
+
+        Raises:
+            Gone: If the job was deleted, and its input with it.
+        """
+        return self._client.input(self.id)
 
     def deliveries(self) -> list[Delivery]:
         """Return the deliveries of the job's webhook events, with their attempts."""

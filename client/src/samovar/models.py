@@ -82,6 +82,13 @@ class Document(ResponseModel):
         return doc
 
 
+class InputDocument(ResponseModel):
+    """One document of a job's input: its text, and the client's id for it."""
+
+    id: str | None = None
+    text: str
+
+
 class Result(ResponseModel):
     """The result of a job: one entry for each document, in the order in which the documents were submitted."""
 

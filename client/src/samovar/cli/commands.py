@@ -168,22 +168,44 @@ def delete_jobs(client: Client, job_ids: tuple[str, ...]) -> None:
 
 @cli.command()
 @job_id_argument
-@click.option("--text", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="The file that was analyzed. Not needed if the job has the feature `tokens`.")  # fmt: skip
 @click.option("--html", type=click.Path(dir_okay=False, writable=True, path_type=Path),
               help="Write an HTML page to this file with displaCy (needs the package spaCy).")  # fmt: skip
 @pass_client
-def view(client: Client, job_id: str, *, file: Path | None, html: Path | None) -> None:
+def view(client: Client, job_id: str, *, html: Path | None) -> None:
     """Show the result of a job, with entities in color."""
     from samovar.cli import render
 
-    texts = [file.read_text(encoding="utf-8")] if file else None
-    result = client.get(job_id).result
+    job = client.get(job_id)
+    texts = _get_texts(job)
     if html is None:
-        return render.print_result(result, texts)
-    render.write_html(result, texts, html)
+        return render.print_result(job.result, texts=texts)
+    render.write_html(job.result, html, texts=texts)
     print_to_stderr(f"Page written to {html}")
     return None
+
+
+def _get_texts(job: Job) -> list[str]:
+    """Return the text of each document. Fetch the input of the job unless the result contains the texts."""
+    texts = [document.text for document in job.result.documents if document.text is not None]
+    if len(texts) == len(job.result.documents):
+        return texts
+    return [document.text for document in job.input()]
+
+
+@cli.command("input")
+@job_id_argument
+@json_option
+@pass_client
+def print_input(client: Client, job_id: str, *, as_json: bool) -> None:
+    """Print the texts that were submitted with a job."""
+    from samovar.cli import render
+
+    documents = client.input(job_id)
+    if as_json:
+        view = {"documents": [render.to_json(document) for document in documents]}
+        click.echo(json.dumps(view, ensure_ascii=False, indent=2))
+    else:
+        render.print_input(documents)
 
 
 @cli.command()

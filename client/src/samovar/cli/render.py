@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from samovar.jobs import Job
-from samovar.models import Delivery, Document, Result, Stats
+from samovar.models import Delivery, Document, InputDocument, Result, Stats
 
 _COLORS = ("cyan", "green", "magenta", "yellow", "blue", "red")
 _UNBROKEN_COLUMNS = {"id", "client_id", "webhook_id"}  # users copy these values
@@ -72,33 +72,32 @@ def _list_fields(job: Job) -> Iterator[tuple[str, Any]]:
         yield "kept until", _format_time(data.expires_at)
 
 
-def print_result(result: Result, texts: Sequence[str] | None) -> None:
+def print_result(result: Result, *, texts: Sequence[str]) -> None:
     """Print each document with its entities in color, and its counts if the job has the feature `stats`.
 
-    If the text of a document is unknown, print a table of its entities.
+    `texts` are the texts of the documents, in the same order.
     """
-    for position, document in enumerate(result.documents):
+    for document, text in zip(result.documents, texts, strict=True):
         if document.id:
             _print_title(document.id)
-        text = _find_text(document, position, texts)
         if document.error:
             _print(Text(f"{document.error.get('title')}: {document.error.get('detail')}", "red"))
-        elif text is None:
-            _print(_tabulate_entities(document))
         else:
             _print(_highlight_entities(document, text))
         if document.stats:
             _print(Text(_format_stats(document.stats), "dim"))
 
 
+def print_input(documents: Sequence[InputDocument]) -> None:
+    """Print the text of each document as it is, below its id."""
+    for document in documents:
+        if document.id:
+            _print_title(document.id)
+        click.echo(document.text, nl=not document.text.endswith("\n"))
+
+
 def _print_title(document_id: str) -> None:
     _print(Text(f"── {document_id}", "bold"))
-
-
-def _find_text(document: Document, position: int, texts: Sequence[str] | None) -> str | None:
-    if document.text is not None:
-        return document.text
-    return texts[position] if texts and position < len(texts) else None
 
 
 def _highlight_entities(document: Document, text: str) -> Text:
@@ -113,13 +112,6 @@ def _highlight_entities(document: Document, text: str) -> Text:
     return highlighted
 
 
-def _tabulate_entities(document: Document) -> Table:
-    table = _create_table("start", "end", "label")
-    for ent in document.ents:
-        table.add_row(str(ent.start), str(ent.end), Text(ent.label or "", _choose_color(ent.label)))
-    return table
-
-
 def _format_stats(stats: Stats) -> str:
     labels = ", ".join(f"{label} {count}" for label, count in sorted(stats.ents.items()))
     entities = f"{sum(stats.ents.values())} ({labels})" if labels else "0"
@@ -131,11 +123,13 @@ def _choose_color(label: str | None) -> str:
     return _COLORS[zlib.crc32((label or "").encode()) % len(_COLORS)]
 
 
-def write_html(result: Result, texts: Sequence[str] | None, path: Path) -> None:
+def write_html(result: Result, path: Path, *, texts: Sequence[str]) -> None:
     """Write an HTML page with all documents to `path`, rendered by displaCy.
 
+    `texts` are the texts of the documents, in the same order.
+
     Raises:
-        ClickException: If spaCy is not installed, or if the text of a document is unknown.
+        ClickException: If spaCy is not installed.
     """
     try:
         from spacy import displacy
@@ -143,10 +137,7 @@ def write_html(result: Result, texts: Sequence[str] | None, path: Path) -> None:
         message = "--html needs displaCy, a part of spaCy. Run: pip install 'samovar[spacy]'"
         raise click.ClickException(message) from None
     pages = []
-    for position, document in enumerate(result.documents):
-        text = _find_text(document, position, texts)
-        if text is None:
-            raise click.ClickException("The result does not contain the texts. Give --text FILE.")
+    for document, text in zip(result.documents, texts, strict=True):
         ents = [ent.model_dump(include={"start", "end", "label"}) for ent in document.ents]
         pages.append({"text": text, "ents": ents, "title": document.id})
     html = displacy.render(pages, style="ent", manual=True, page=True, jupyter=False)
