@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason="the planner needs Python 3.11")
 ROOT = Path(__file__).parents[2]
 
 

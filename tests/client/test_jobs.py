@@ -223,7 +223,7 @@ def test_deliveries_are_listed_and_redelivered() -> None:
 
 
 def test_documents_with_tokens_become_spacy_docs() -> None:
-    import spacy
+    spacy = pytest.importorskip("spacy")
     from spacy.tokens import Doc, Span
 
     nlp = spacy.blank("en")

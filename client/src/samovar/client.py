@@ -133,13 +133,14 @@ class Client:
             "metadata": metadata,
             "result_ttl_seconds": result_ttl_seconds,
         }
+        return self._submit(_remove_none(body), idempotency_key or str(uuid.uuid4()), wait=wait, timeout=timeout)
+
+    def _submit(self, body: Mapping[str, Any], idempotency_key: str, *, wait: int, timeout: float | None) -> Job:
         # The key makes the call idempotent: repeating it cannot create a second job.
-        headers = {"idempotency-key": idempotency_key or str(uuid.uuid4())}
+        headers = {"idempotency-key": idempotency_key}
         if wait:
             headers["prefer"] = f"wait={wait}"
-        return self._parse_job(
-            self._call("POST", "/analyze", timeout=timeout, json=_remove_none(body), headers=headers)
-        )
+        return self._parse_job(self._call("POST", "/analyze", timeout=timeout, json=body, headers=headers))
 
     def analyze_many(
         self,

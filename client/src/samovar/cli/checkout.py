@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _SERVICE_PACKAGES = {"local", "shared"}
 
 
-def open_registry(*, local: bool, folder: Path | None) -> Registry:
-    """Open the registry of clients of the deployment in `terraform/`, or of the local cloud in `folder`.
+def open_client_admin(*, local: bool, folder: Path | None) -> Registry:
+    """Return the clients of the deployment in `terraform/`, or of the local cloud in `folder`, for administration.
 
     Raises:
         ClickException: If this is not a checkout, or if a package that the checkout's code needs is missing.
@@ -62,7 +62,7 @@ def _find_checkout() -> Path:
     """Return the nearest checkout of the service: the current folder or one above it."""
     current = Path.cwd()
     for folder in (current, *current.parents):
-        if (folder / "local" / "registry.py").is_file() and (folder / "terraform" / "outputs.tf").is_file():
+        if (folder / "local" / "__init__.py").is_file() and (folder / "terraform" / "outputs.tf").is_file():
             return folder
     raise click.ClickException(f"{current} is not in a checkout of the service. Run this command in one.")
 
