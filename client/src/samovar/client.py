@@ -47,7 +47,7 @@ class Client:
         timeout: float = 60,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """Configure the client; send nothing yet.
+        """Configure the client without sending anything.
 
         Args:
             url: The URL of the API.

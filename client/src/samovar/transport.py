@@ -103,7 +103,7 @@ class Transport:
     def __init__(
         self, url: str, client_id: str, client_secret: str, *, timeout: float, transport: httpx.BaseTransport | None
     ) -> None:
-        """Configure the connection; send nothing yet.
+        """Configure the connection without sending anything.
 
         Args:
             url: The URL of the API.
