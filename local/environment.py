@@ -1,6 +1,6 @@
-"""`python3 local/environment.py`: makes the environment `.venv`, or brings it up to date with its requirements.
+"""`python3 local/environment.py`: make the virtual environment `.venv`, or bring it up to date with its requirements.
 
-Runs under the system's Python, before anything is installed, so it uses the standard library alone.
+The system's Python runs this file before any package is installed, so it imports the standard library only.
 """
 
 from __future__ import annotations
@@ -15,38 +15,51 @@ import sys
 import time
 import venv
 from pathlib import Path
+from typing import TextIO
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / "bin" / "python"
 UV = ENVIRONMENT / "bin" / "uv"
 REQUIREMENTS = ROOT / "requirements" / "dev.txt"
-CLIENT = ROOT / "client"  # the project's own package, which `.venv/bin/samovar` runs from its sources
-STAMP = ENVIRONMENT / "requirements.txt"  # what was installed last
+CLIENT = ROOT / "client"  # `.venv/bin/samovar` runs this package from its sources
+STAMP = ENVIRONMENT / "requirements.txt"  # the contents of the requirements that were installed last
 OLDEST = (3, 11)
 
 
 def main() -> int:
-    """Do what is to be done; says so only when there is something."""
+    """Prepare the virtual environment and return an exit status. Print nothing if it is up to date."""
     if sys.version_info < OLDEST:
-        return _fail(f"Python {'.'.join(map(str, OLDEST))} or later is needed; this is {sys.version.split()[0]}.")
+        return _fail(
+            f"Samovar needs Python {'.'.join(map(str, OLDEST))} or later, but this is {sys.version.split()[0]}."
+            " Install a later one."
+        )
     (ROOT / ".samovar").mkdir(exist_ok=True)
     with (ROOT / ".samovar" / "environment.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        _take(lock)
         return 0 if _is_current() else _bring_up_to_date()
 
 
+def _take(lock: TextIO) -> None:
+    """Take the lock. Say so if another command holds it, because preparing takes seconds."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("· Another command is preparing .venv. Waiting until it ends …", flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+
 def _is_current() -> bool:
-    return UV.exists() and STAMP.is_file() and STAMP.read_bytes() == _wanted() and _is_usable()
+    return UV.exists() and STAMP.is_file() and STAMP.read_bytes() == _read_requirements() and _is_usable()
 
 
-def _wanted() -> bytes:
-    """Everything that decides what is installed."""
+def _read_requirements() -> bytes:
+    """Return the contents of all files that decide which packages are installed."""
     return REQUIREMENTS.read_bytes() + (CLIENT / "pyproject.toml").read_bytes()
 
 
 def _is_usable() -> bool:
-    """Whether the environment has a Python, recent enough: the one it was made of may be gone."""
+    """Return whether the virtual environment has a recent Python. Its original Python may have been removed."""
     code = f"import sys; sys.exit(sys.version_info < {OLDEST})"
     try:
         return subprocess.run([str(PYTHON), "-I", "-c", code], capture_output=True, check=False).returncode == 0
@@ -56,20 +69,24 @@ def _is_usable() -> bool:
 
 def _bring_up_to_date() -> int:
     began = time.monotonic()
-    print(f"· Preparing the environment .venv with Python {sys.version.split()[0]}: takes about 15 s …", flush=True)
-    if not _is_usable() and not _can_make_environments():
+    print(f"· Preparing .venv with Python {sys.version.split()[0]}: this takes about 15 s …", flush=True)
+    if not _is_usable() and not _require_venv():
         return _fail(
-            "Python's `venv` is incomplete here: install it (Debian, Ubuntu: `sudo apt-get install python3-venv`)."
+            "Python's module `venv` is incomplete. Install it (Debian, Ubuntu: `sudo apt-get install python3-venv`)."
         )
     try:
         _make()
     except subprocess.CalledProcessError as error:
-        return _fail(f"The environment cannot be made:\n{error.stderr.strip()}")
-    print(f"✓ Preparing the environment .venv  {time.monotonic() - began:.0f} s", flush=True)
+        return _fail(
+            ".venv cannot be prepared. Check that the package index can be reached, then try again."
+            f"\n{error.stderr.strip()}"
+        )
+    print(f"✓ Preparing .venv  {time.monotonic() - began:.0f} s", flush=True)
     return 0
 
 
-def _can_make_environments() -> bool:
+def _require_venv() -> bool:
+    """Complete the module `venv` if this process may install packages. Return whether `venv` is complete."""
     if importlib.util.find_spec("ensurepip"):
         return True
     if os.geteuid() != 0 or not shutil.which("apt-get"):
@@ -82,23 +99,23 @@ def _can_make_environments() -> bool:
 
 
 def _make() -> None:
-    """Pip installs uv, and uv the rest, exactly: much quicker, and it removes what is not required any more."""
+    """Install uv with pip, and the requirements with uv, which is faster and removes packages that are not required."""
     if not _is_usable():
         shutil.rmtree(ENVIRONMENT, ignore_errors=True)
         venv.create(ENVIRONMENT, with_pip=True, symlinks=True)
     STAMP.unlink(missing_ok=True)
     if not UV.exists():
-        alone = ENVIRONMENT / "uv.txt"
-        alone.write_text(_pinned("uv"), encoding="utf-8")
-        _run(PYTHON, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", alone)
+        only_uv = ENVIRONMENT / "uv.txt"
+        only_uv.write_text(_extract_pin("uv"), encoding="utf-8")
+        _run(PYTHON, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", only_uv)
     _run(UV, "pip", "sync", "--quiet", "--python", PYTHON, "--require-hashes", REQUIREMENTS)
-    # `sync` has removed it. uv builds with the backend that it brings along: nothing is fetched.
+    # `sync` has removed the client. uv builds it with its own build backend, so nothing is fetched.
     _run(UV, "pip", "install", "--quiet", "--python", PYTHON, "--no-deps", "--offline", "--editable", CLIENT)
-    STAMP.write_bytes(_wanted())
+    STAMP.write_bytes(_read_requirements())
 
 
-def _pinned(name: str) -> str:
-    """The lines of the requirements that pin a package, with its hashes."""
+def _extract_pin(name: str) -> str:
+    """Return the lines of the requirements that pin a package, with its hashes."""
     found = re.search(rf"^{name}==(?:.*\\\n)*.*", REQUIREMENTS.read_text(encoding="utf-8"), re.MULTILINE)
     return found[0] if found else ""
 
