@@ -15,7 +15,7 @@ from typing import Any
 from python_terraform import IsFlagged, Terraform
 
 from local import emulator, terraform
-from local.errors import AlreadyThere, Problem
+from local.errors import AlreadyExists, CommandError
 
 Report = Callable[[str], None]
 
@@ -87,7 +87,7 @@ def prepare(folder: Path) -> Path:
     """Lay out the working directory of a local cloud and initialise it.
 
     Raises:
-        Problem, TerraformMissing: when there is no Terraform, or no provider.
+        CommandError, TerraformMissing: when there is no Terraform, or no provider.
     """
     working = terraform.prepare(folder)
     terraform.init(working)
@@ -98,7 +98,7 @@ def apply(folder: Path, working: Path, *, url: str, variables: Mapping[str, Any]
     """Apply to the emulator at `url` and return the outputs.
 
     Raises:
-        AlreadyThere, Problem: with Terraform's own words, when it fails.
+        AlreadyExists, CommandError: with Terraform's own words, when it fails.
     """
     # A file, so that later commands in this directory find the same values.
     (working / "local.auto.tfvars.json").write_text(json.dumps(variables, indent=2), encoding="utf-8")
@@ -106,7 +106,7 @@ def apply(folder: Path, working: Path, *, url: str, variables: Mapping[str, Any]
     status, output, errors = commands.apply(skip_plan=True, var=None, parallelism=_PARALLELISM)
     if status:
         words = _error_lines(errors or output)
-        kind = AlreadyThere if "already exists" in words else Problem
+        kind = AlreadyExists if "already exists" in words else CommandError
         raise kind(f"Terraform failed:\n{words}\nAll of it: {_log_file(folder, 'apply')}")
     return outputs(commands)
 
@@ -119,7 +119,7 @@ def outputs(commands: LocalTerraform) -> dict[str, Any]:
 
 def of(folder: Path, working: Path, *, url: str, report: Report = lambda _: None) -> LocalTerraform:
     """The commands of Terraform for the local cloud in `folder`."""
-    inherited = terraform.environment({})
+    inherited = terraform.build_environment()
     own = {name: value for name, value in inherited.items() if not _FOREIGN.match(name)}
     environment = {**own, **emulator.access(url)}
     return LocalTerraform(working, environment=environment, logs=folder, report=report)
@@ -129,11 +129,11 @@ def has_changes(commands: LocalTerraform) -> tuple[bool, str]:
     """Whether a plan would change anything, and the plan.
 
     Raises:
-        Problem: with Terraform's own words, when it fails.
+        CommandError: with Terraform's own words, when it fails.
     """
     status, output, errors = commands.plan(detailed_exitcode=IsFlagged, var=None)
     if status == 1:
-        raise Problem(f"Terraform failed:\n{_error_lines(errors or output)}")
+        raise CommandError(f"Terraform failed:\n{_error_lines(errors or output)}")
     return status != 0, output
 
 

@@ -1,4 +1,4 @@
-"""`python -m local.clients create`: registers a client at a deployment, or at the local cloud."""
+"""`python -m local.clients create`: register a client of a deployment or of the local cloud."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from typing import Any
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
+from rich.console import Console
 
 from functions.webhook.signing import new_secret
-from local.emulator import ROOT
-from local.errors import Problem
+from local.command import run
+from local.errors import CommandError
+from local.paths import GENERATED, ROOT
+from local.progress import ProgressDisplay
 from local.stack import Stack
-from local.steps import run
-from local.terraform import environment, require_terraform
+from local.terraform import build_environment, require_terraform
 from shared import aws
 from shared.clients import ClientTable, new_client
 from shared.clock import now_ms
@@ -29,13 +31,13 @@ from shared.vault import Vault
 SCOPE = "jobs:read jobs:write"
 SCOPES = frozenset(SCOPE.split())
 _NOT_DEPLOYED = (
-    "Nothing is deployed from this checkout: run `make deploy`, or take the local cloud"
+    "Nothing is deployed from this checkout. Run `make deploy`, or use the local cloud"
     " (`make client LOCAL=1`, `samovar admin … --local`)."
 )
 
 
 def register(dynamodb: Any, table: str, *, name: str, scope: str) -> tuple[str, str]:
-    """Put a new client into the table; returns its id and its secret, which nothing can show again."""
+    """Write a new client to the table. Return its id and its secret, of which the table holds only a hash."""
     client, secret = new_client(name=name, scope=scope)
     dynamodb.put_item(
         TableName=table,
@@ -46,88 +48,111 @@ def register(dynamodb: Any, table: str, *, name: str, scope: str) -> tuple[str, 
 
 
 def give_webhook_secret(dynamodb: Any, kms: Any, *, table: str, key: str, client_id: str) -> str:
-    """Sign the client's webhooks with a new secret, which is returned; a former one goes on beside it for 24 hours."""
+    """Give the client a new secret that signs its webhooks, and return it. The former one also signs for 24 hours.
+
+    Raises:
+        CommandError: If the table holds no such client.
+    """
     secret = new_secret()
     sealed = Vault(key, kms=kms).seal(client_id, secret)
     if not ClientTable(table, dynamodb=dynamodb).rotate_webhook_secret(client_id, sealed, now=now_ms()):
-        raise Problem(f"There is no client {client_id}.")
+        raise CommandError(f"There is no client {client_id}. `samovar admin clients list` shows all clients.")
     return secret
 
 
-def exists(dynamodb: Any, table: str, client_id: str) -> bool:
-    """Whether the table holds the client."""
+def is_registered(dynamodb: Any, table: str, client_id: str) -> bool:
+    """Return whether the table holds the client."""
     return "Item" in dynamodb.get_item(TableName=table, Key=aws.to_item({"client_id": client_id}))
 
 
 def create(dynamodb: Any, kms: Any, outputs: Mapping[str, Any], *, name: str, scope: str) -> dict[str, str]:
-    """Register a client where Terraform's outputs say; returns what is to be shown of it, this once.
+    """Register a client in the table that Terraform's outputs name.
+
+    Returns:
+        `client_id`, `client_secret` and `webhook_secret`. No later call can return the secrets again.
 
     Raises:
-        Problem: when the name or the scope is none, or AWS does not take the client.
+        CommandError: If the name or the scope is not allowed, or AWS refuses the client.
     """
-    check(name, scope)
+    check_client(name, scope)
     table, key = outputs["clients_table"], outputs["webhook_secrets_key_arn"]
     try:
         client_id, secret = register(dynamodb, table, name=name, scope=" ".join(scope.split()))
         webhook_secret = give_webhook_secret(dynamodb, kms, table=table, key=key, client_id=client_id)
     except (BotoCoreError, ClientError, Transient) as error:
-        raise Problem(f"AWS does not take the client: {error}") from error
+        raise CommandError(f"AWS refuses to register the client: {error}") from error
     return {"client_id": client_id, "client_secret": secret, "webhook_secret": webhook_secret}
 
 
-def check(name: str, scope: str) -> None:
-    """Raises Problem when a client cannot have such a name or scope."""
+def check_client(name: str, scope: str) -> None:
+    """Raise a CommandError if a client cannot have this name or scope."""
     if not name.strip():
-        raise Problem("A client needs a name: make client NAME=…")
+        raise CommandError("A client needs a name. Give one: make client NAME=…")
     if not scope.split() or not SCOPES.issuperset(scope.split()):
-        raise Problem(f"The scope may hold {' and '.join(sorted(SCOPES))}.")
+        raise CommandError(f"The scope {scope!r} is not allowed. It may hold {' and '.join(sorted(SCOPES))}.")
 
 
 def _create(*, name: str, scope: str, folder: Path | None) -> None:
-    check(name, scope)  # before anything is asked of Terraform or AWS
-    for what, value in create(*services(folder), name=name, scope=scope).items():
-        print(f"{what:<16}{value}")
-    print("The secrets are shown this once; kept are a hash, and what only webhooks can open.", file=sys.stderr)
+    check_client(name, scope)  # first, because asking Terraform and AWS takes seconds
+    # Stdout is for the credentials alone, so that a script can read them.
+    with ProgressDisplay(Console(stderr=True, highlight=False)) as progress, progress.step("Registering the client"):
+        created = create(*open_services(folder), name=name, scope=scope)
+    for field, value in created.items():
+        print(f"{field:<16}{value}")
+    print("Store both secrets now: they cannot be shown again.", file=sys.stderr)
 
 
-def services(folder: Path | None) -> tuple[Any, Any, dict[str, Any]]:
-    """DynamoDB, KMS and Terraform's outputs: of the local cloud in `folder`, or of the deployment."""
+def open_services(folder: Path | None) -> tuple[Any, Any, dict[str, Any]]:
+    """Return boto3 clients of DynamoDB and KMS, and Terraform's outputs.
+
+    They belong to the local cloud in `folder`, or to the deployment if `folder` is None.
+
+    Raises:
+        CommandError: If that local cloud does not run, or nothing is deployed from this checkout.
+    """
     if folder:
         stack = Stack.load(folder)
         return stack.client("dynamodb"), stack.client("kms"), stack.outputs
-    outputs = deployed()
+    outputs = read_deployment_outputs()
     region = outputs["region"]
     return boto3.client("dynamodb", region_name=region), boto3.client("kms", region_name=region), outputs
 
 
-def deployed() -> dict[str, Any]:
-    """The outputs of the deployment whose state `terraform/` is initialised for."""
+def read_deployment_outputs() -> dict[str, Any]:
+    """Return the outputs of the deployment whose state `terraform/` is initialised for, by name.
+
+    Raises:
+        CommandError: If nothing is deployed from this checkout, or Terraform cannot read the state.
+    """
     if not (ROOT / "terraform" / ".terraform").is_dir():
-        raise Problem(_NOT_DEPLOYED)
+        raise CommandError(_NOT_DEPLOYED)
     answer = subprocess.run(
         [require_terraform(), "-chdir=terraform", "output", "-json", "-no-color"],
         cwd=ROOT,
-        env=environment({}),
+        env=build_environment(),
         capture_output=True,
         text=True,
         check=False,
     )
     if answer.returncode:
-        raise Problem(f"Terraform cannot read the deployment's outputs:\n{answer.stderr.strip()}")
+        raise CommandError(
+            "Terraform cannot read the outputs of the deployment. Check your AWS credentials and the backend."
+            f"\n{answer.stderr.strip()}"
+        )
     outputs = {name: output["value"] for name, output in json.loads(answer.stdout).items()}
     if not outputs:
-        raise Problem(_NOT_DEPLOYED)
+        raise CommandError(_NOT_DEPLOYED)
     return outputs
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m local.clients", description=__doc__)
     create = parser.add_subparsers(required=True).add_parser("create", help="register a client")
-    create.add_argument("--name", default="", help="whom it is for")
-    create.add_argument("--scope", default=SCOPE, help="what its tokens may carry (default: %(default)s)")
-    create.add_argument("--local", action="store_true", help="at the local cloud")
-    create.add_argument("--folder", type=Path, default=ROOT / ".samovar", help=argparse.SUPPRESS)
+    create.add_argument("--name", default="", help="name of the client, for your own lists")
+    create.add_argument("--scope", default=SCOPE, help="scopes of the client's tokens (default: %(default)s)")
+    create.add_argument("--local", action="store_true", help="register at the local cloud, not at the deployment")
+    create.add_argument("--folder", type=Path, default=GENERATED, help=argparse.SUPPRESS)
     options = parser.parse_args()
     folder = options.folder.resolve() if options.local else None
     return run(partial(_create, name=options.name, scope=options.scope, folder=folder))

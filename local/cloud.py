@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from local import apply, clients, emulator, system
+from local.command import run
 from local.emulator import ROOT, Emulator
-from local.errors import AlreadyThere, Problem
+from local.errors import AlreadyExists, CommandError
 from local.package import Manifest, build
+from local.progress import ProgressDisplay
 from local.stack import FILE, Stack, aws_client
-from local.steps import Steps, run
 from local.terraform import require_terraform
 
 FOLDER = ROOT / ".samovar"
@@ -37,7 +38,7 @@ FIRST_CLIENT = "local"
 def up(
     folder: Path,
     *,
-    steps: Steps,
+    progress: ProgressDisplay,
     port: int | None = emulator.DEFAULT_PORT,
     variables: Mapping[str, Any] | None = None,
 ) -> Stack:
@@ -46,44 +47,44 @@ def up(
     `variables` are Terraform's, besides those that make it a local cloud.
 
     Raises:
-        Problem, PackagingError, TerraformMissing: when that is not possible.
+        CommandError, PackagingError, TerraformMissing: when that is not possible.
     """
     require_terraform()
-    system.require("strip", package="binutils", steps=steps)
-    with _alone(folder, steps):
-        before = _usable(folder, steps)
+    system.require_command("strip", package="binutils", progress=progress)
+    with _alone(folder, progress):
+        before = _usable(folder, progress)
         if before is None:
-            start = partial(_start, folder, steps=steps, port=port, variables=variables or {})
+            start = partial(_start, folder, progress=progress, port=port, variables=variables or {})
             try:
                 return start()
-            except AlreadyThere:
-                steps.note("Terraform met what it had made itself: once more, from nothing")
+            except AlreadyExists:
+                progress.note("Terraform met what it had made itself: once more, from nothing")
                 return start()
-        return _update(folder, before, steps=steps, variables=variables or {})
+        return _update(folder, before, progress=progress, variables=variables or {})
 
 
-def _usable(folder: Path, steps: Steps) -> Stack | None:
+def _usable(folder: Path, progress: ProgressDisplay) -> Stack | None:
     """What is up and can be gone on with; all else is removed."""
     stack, running = Stack.read(folder), emulator.find(folder)
-    if stack and stack.is_alive and running and running.made_of == emulator.made_of():
+    if stack and stack.is_alive and running and running.source_digest == emulator.source_digest():
         return stack
     if stack and not stack.is_alive:
-        steps.note(f"The emulator is gone (its log: {emulator.log_file(folder)}): starting again from empty state")
+        progress.note(f"The emulator is gone (its log: {emulator.log_file(folder)}): starting again from empty state")
     remove(folder)
     return None
 
 
-def _start(folder: Path, *, steps: Steps, port: int | None, variables: Mapping[str, Any]) -> Stack:
+def _start(folder: Path, *, progress: ProgressDisplay, port: int | None, variables: Mapping[str, Any]) -> Stack:
     """From nothing. What is left by an attempt that failed could not be trusted: it is removed."""
     sources = _sources(variables)  # before it is used: what changes meanwhile is applied the next time
     try:
         with ThreadPoolExecutor() as pool:
-            building = pool.submit(_build, steps)
-            preparing = pool.submit(_prepare, folder, steps)
-            starting = pool.submit(_start_emulator, folder, port, steps)
+            building = pool.submit(_build, progress)
+            preparing = pool.submit(_prepare, folder, progress)
+            starting = pool.submit(_start_emulator, folder, port, progress)
             manifest, working, running = building.result(), preparing.result(), starting.result()
-        outputs = _apply(folder, working, running, manifest, variables, steps=steps)
-        stack = _stack(running, outputs, made_of=_made_of(sources, manifest))
+        outputs = _apply(folder, working, running, manifest, variables, progress=progress)
+        stack = _stack(running, outputs, source_digest=_source_digest(sources, manifest))
         stack.write(folder)
     except BaseException:
         remove(folder)
@@ -91,21 +92,21 @@ def _start(folder: Path, *, steps: Steps, port: int | None, variables: Mapping[s
     return stack
 
 
-def _update(folder: Path, before: Stack, *, steps: Steps, variables: Mapping[str, Any]) -> Stack:
+def _update(folder: Path, before: Stack, *, progress: ProgressDisplay, variables: Mapping[str, Any]) -> Stack:
     sources = _sources(variables)
-    manifest = _build(steps)
-    running, made_of = emulator.find(folder), _made_of(sources, manifest)
-    if running is None or before.made_of == made_of:
+    manifest = _build(progress)
+    running, source_digest = emulator.find(folder), _source_digest(sources, manifest)
+    if running is None or before.source_digest == source_digest:
         return before
-    working = _prepare(folder, steps)
+    working = _prepare(folder, progress)
     try:
-        outputs = _apply(folder, working, running, manifest, variables, steps=steps)
-    except Problem:
+        outputs = _apply(folder, working, running, manifest, variables, progress=progress)
+    except CommandError:
         raise  # Terraform ended by itself: its state says what there is
     except BaseException:
         remove(folder)
         raise
-    stack = _stack(running, outputs, made_of=made_of, before=before)
+    stack = _stack(running, outputs, source_digest=source_digest, before=before)
     stack.write(folder)
     return stack
 
@@ -114,26 +115,32 @@ def _update(folder: Path, before: Stack, *, steps: Steps, variables: Mapping[str
 _LIMITS = {"requests_per_minute": 100_000, "open_jobs": 100_000, "bytes_per_day": 100_000_000_000}
 
 
-def _build(steps: Steps) -> Manifest:
-    with steps.step("Building layers, functions and model") as step:
-        return build(target="local", output=ARTIFACTS, report=step.say)
+def _build(progress: ProgressDisplay) -> Manifest:
+    with progress.step("Building layers, functions and model") as step:
+        return build(target="local", output=ARTIFACTS, report=step.show_detail)
 
 
-def _prepare(folder: Path, steps: Steps) -> Path:
-    with steps.step("Initialising Terraform"):
+def _prepare(folder: Path, progress: ProgressDisplay) -> Path:
+    with progress.step("Initialising Terraform"):
         return apply.prepare(folder)
 
 
-def _start_emulator(folder: Path, port: int | None, steps: Steps) -> Emulator:
-    with steps.step("Starting the emulator") as step:
-        step.say("making its environment")
+def _start_emulator(folder: Path, port: int | None, progress: ProgressDisplay) -> Emulator:
+    with progress.step("Starting the emulator") as step:
+        step.show_detail("making its environment")
         emulator.make_environment()
-        step.say("waiting for its first answer")
+        step.show_detail("waiting for its first answer")
         return emulator.start(folder, port=port)
 
 
 def _apply(
-    folder: Path, working: Path, running: Emulator, manifest: Manifest, variables: Mapping[str, Any], *, steps: Steps
+    folder: Path,
+    working: Path,
+    running: Emulator,
+    manifest: Manifest,
+    variables: Mapping[str, Any],
+    *,
+    progress: ProgressDisplay,
 ) -> dict[str, Any]:
     given = {
         "environment": "local",
@@ -146,13 +153,13 @@ def _apply(
         "allow_loopback_webhooks": True,
         **variables,
     }
-    with steps.step("Applying Terraform") as step:
-        return apply.apply(folder, working, url=running.url, variables=given, report=step.say)
+    with progress.step("Applying Terraform") as step:
+        return apply.apply(folder, working, url=running.url, variables=given, report=step.show_detail)
 
 
-def _stack(running: Emulator, outputs: dict[str, Any], *, made_of: str, before: Stack | None = None) -> Stack:
+def _stack(running: Emulator, outputs: dict[str, Any], *, source_digest: str, before: Stack | None = None) -> Stack:
     dynamodb, table = aws_client("dynamodb", url=running.url), outputs["clients_table"]
-    if before and clients.exists(dynamodb, table, before.client_id):
+    if before and clients.is_registered(dynamodb, table, before.client_id):
         client_id, secret, webhook_secret = before.client_id, before.client_secret, before.webhook_secret
     else:
         client_id, secret = clients.register(dynamodb, table, name=FIRST_CLIENT, scope=clients.SCOPE)
@@ -169,7 +176,7 @@ def _stack(running: Emulator, outputs: dict[str, Any], *, made_of: str, before: 
         pid=running.pid,
         port=running.port,
         started=running.started,
-        made_of=made_of,
+        source_digest=source_digest,
     )
 
 
@@ -177,7 +184,7 @@ def _api_url(running: Emulator) -> str:
     return f"{running.url}/_aws/execute-api/{API_ID}"
 
 
-def _made_of(sources: str, manifest: Manifest) -> str:
+def _source_digest(sources: str, manifest: Manifest) -> str:
     """A mark of everything an apply depends on: Terraform's sources and the artifacts."""
     return hashlib.sha256((sources + manifest.model_dump_json()).encode()).hexdigest()
 
@@ -207,39 +214,39 @@ def remove(folder: Path) -> None:
 
 
 @contextmanager
-def _alone(folder: Path, steps: Steps | None) -> Iterator[None]:
+def _alone(folder: Path, progress: ProgressDisplay | None) -> Iterator[None]:
     """Hold the folder, so that two commands never work on one local cloud; the second waits."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if steps:
-                steps.note("Another command works on this local cloud: waiting for it")
+            if progress:
+                progress.note("Another command works on this local cloud: waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def describe(stack: Stack, steps: Steps) -> None:
+def describe(stack: Stack, progress: ProgressDisplay) -> None:
     """Tell how to use a local cloud."""
-    steps.console.print(f"\nAPI     {stack.api_url}\nClient  {stack.client_id}, secret in stack.json")
-    steps.console.print(f"AWS     {stack.aws_endpoint_url}, process {stack.pid}")
+    progress.console.print(f"\nAPI     {stack.api_url}\nClient  {stack.client_id}, secret in stack.json")
+    progress.console.print(f"AWS     {stack.aws_endpoint_url}, process {stack.pid}")
 
 
 def _up(folder: Path) -> None:
-    with Steps() as steps:
-        stack = up(folder, steps=steps)
-        steps.note("The local cloud is up")
-    describe(stack, steps)
+    with ProgressDisplay() as progress:
+        stack = up(folder, progress=progress)
+        progress.note("The local cloud is up")
+    describe(stack, progress)
 
 
 def _down(folder: Path) -> None:
-    with Steps() as steps, steps.step("Stopping the local cloud"):
+    with ProgressDisplay() as progress, progress.step("Stopping the local cloud"):
         down(folder)
 
 
 def _status(folder: Path) -> None:
-    describe(Stack.load(folder), Steps())
+    describe(Stack.load(folder), ProgressDisplay())
 
 
 COMMANDS: dict[str, Callable[[Path], None]] = {"up": _up, "down": _down, "status": _status}

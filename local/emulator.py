@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from uv import find_uv_bin
 
 from local import process
-from local.errors import Problem
+from local.errors import CommandError
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = ROOT / ".samovar" / "emulator"
@@ -52,7 +52,7 @@ class Emulator(BaseModel):
     pid: int
     started: str  # the mark that tells this process from a later one of the same id
     port: int
-    made_of: str  # what its environment was made of
+    source_digest: str  # what its environment was made of
 
     @property
     def url(self) -> str:
@@ -62,7 +62,7 @@ class Emulator(BaseModel):
     @property
     def is_alive(self) -> bool:
         """Whether its process is running."""
-        return process.start_time(self.pid) == self.started
+        return process.find_start_time(self.pid) == self.started
 
 
 def access(url: str) -> dict[str, str]:
@@ -80,7 +80,7 @@ def access(url: str) -> dict[str, str]:
     }
 
 
-def made_of() -> str:
+def source_digest() -> str:
     """A mark of what the environment is made of: the requirements and this Python."""
     requirements = RUNTIME_REQUIREMENTS.read_bytes() + OWN_REQUIREMENTS.read_bytes()
     return hashlib.sha256(requirements + sys.version.encode() + sys.base_prefix.encode()).hexdigest()
@@ -90,7 +90,7 @@ def make_environment() -> None:
     """Make the emulator's environment, of this Python, unless it is there.
 
     Raises:
-        Problem: when a package cannot be had.
+        CommandError: when a package cannot be had.
     """
     ENVIRONMENT.parent.mkdir(exist_ok=True)
     with (ENVIRONMENT.parent / "emulator.lock").open("w") as lock:
@@ -101,7 +101,7 @@ def make_environment() -> None:
 
 def _is_made() -> bool:
     stamp = ENVIRONMENT / "made-of"
-    return stamp.is_file() and stamp.read_text(encoding="ascii") == made_of()
+    return stamp.is_file() and stamp.read_text(encoding="ascii") == source_digest()
 
 
 def _make_environment() -> None:
@@ -111,13 +111,13 @@ def _make_environment() -> None:
     install = ("pip", "install", "--python", python, "--require-hashes")
     _uv(*install, "-r", str(RUNTIME_REQUIREMENTS))
     _uv(*install, "--target", str(OWN), "-r", str(OWN_REQUIREMENTS))
-    (ENVIRONMENT / "made-of").write_text(made_of(), encoding="ascii")
+    (ENVIRONMENT / "made-of").write_text(source_digest(), encoding="ascii")
 
 
 def _uv(*arguments: str) -> None:
     done = subprocess.run([find_uv_bin(), "--quiet", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Problem(f"The emulator's environment cannot be made:\n{done.stderr.strip()}")
+        raise CommandError(f"The emulator's environment cannot be made:\n{done.stderr.strip()}")
 
 
 def find(folder: Path) -> Emulator | None:
@@ -132,7 +132,7 @@ def start(folder: Path, *, port: int | None) -> Emulator:
     """Start an emulator without any state, at `port` if that is free, else at a free one; returns when it answers.
 
     Raises:
-        Problem: when it does not come up.
+        CommandError: when it does not come up.
     """
     for name in ("tmp", "state"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -143,7 +143,7 @@ def start(folder: Path, *, port: int | None) -> Emulator:
         folder=folder / "tmp",
         log=log_file(folder),
     )
-    emulator = Emulator(pid=pid, started=process.start_time(pid) or "", port=chosen, made_of=made_of())
+    emulator = Emulator(pid=pid, started=process.find_start_time(pid) or "", port=chosen, source_digest=source_digest())
     (folder / "emulator.json").write_text(emulator.model_dump_json(indent=2), encoding="utf-8")
     _wait_until_ready(emulator, folder)
     return emulator
@@ -185,7 +185,7 @@ def _free_port(wanted: int | None) -> int:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((HOST, port))
             return int(probe.getsockname()[1])
-    raise Problem("No port is free.")
+    raise CommandError("No port is free.")
 
 
 def _wait_until_ready(emulator: Emulator, folder: Path) -> None:
@@ -198,7 +198,7 @@ def _wait_until_ready(emulator: Emulator, folder: Path) -> None:
             if httpx.get(f"{emulator.url}/_ministack/health", timeout=2, trust_env=False).is_success:
                 return
         time.sleep(0.1)
-    raise Problem(f"The emulator does not come up. The end of {log_file(folder)}:\n{_log_end(folder)}")
+    raise CommandError(f"The emulator does not come up. The end of {log_file(folder)}:\n{_log_end(folder)}")
 
 
 def _log_end(folder: Path) -> str:

@@ -1,15 +1,15 @@
-"""What stops a command of the local cloud in a way that its user can do something about."""
+"""Errors that a user of `make` or `samovar admin` can act on."""
 
 from __future__ import annotations
 
 
-class Problem(Exception):
-    """The message is for a person: it says what is wrong and what to do; no traceback is needed."""
+class CommandError(Exception):
+    """An error that is shown without a traceback, because its message names the cause and the remedy."""
 
 
-class AlreadyThere(Problem):
-    """Terraform was to create something that there is: the answer to its first request was lost, and it asked again."""
+class AlreadyExists(CommandError):
+    """Terraform created a resource twice, because the emulator lost the answer to the first request."""
 
 
-class NotUp(Problem):
-    """There is no local cloud to talk to."""
+class NotRunning(CommandError):
+    """No local cloud runs in the folder that a command was given."""

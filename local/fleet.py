@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from local import emulator
-from local.errors import Problem
+from local.errors import CommandError
 from local.stack import Stack
 
 _READY_WITHIN_SECONDS = 60
@@ -26,7 +26,7 @@ def poller(stack: Stack, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     Its model and its log, `poller.log`, are in `folder`.
 
     Raises:
-        Problem: with its last words, when it does not get to polling.
+        CommandError: with its last words, when it does not get to polling.
     """
     command = [sys.executable, "-m", "functions.worker.poll"]
     log = folder / "poller.log"
@@ -58,7 +58,9 @@ def _wait_until_polling(process: subprocess.Popen[bytes], log: Path) -> None:
     until = time.monotonic() + _READY_WITHIN_SECONDS
     while b'"Polling"' not in log.read_bytes():
         if process.poll() is not None or time.monotonic() > until:
-            raise Problem(f"The worker does not poll. The end of {log}:\n{log.read_text(errors='replace')[-2000:]}")
+            raise CommandError(
+                f"The worker does not poll. The end of {log}:\n{log.read_text(errors='replace')[-2000:]}"
+            )
         time.sleep(0.1)
 
 

@@ -23,10 +23,10 @@ from rich.console import Console
 from rich.text import Text
 
 from local.cloud import FOLDER
+from local.command import run
 from local.emulator import log_file
-from local.errors import NotUp
+from local.errors import NotRunning
 from local.stack import Stack
-from local.steps import run
 
 EMULATOR = "emulator"
 # In the emulator's log: its time, and everything up to the next line that begins with a time.
@@ -99,7 +99,7 @@ def recent(folder: Path, *, since: int = 0) -> str:
     """The lines of all functions since a time in milliseconds, as plain text; why there are none, if so."""
     try:
         lines = Logs(folder, since=since).new()
-    except (NotUp, BotoCoreError) as error:
+    except (NotRunning, BotoCoreError) as error:
         return str(error)
     return "\n".join(_shown(line, width=0, style="").plain for line in lines)
 
@@ -139,7 +139,7 @@ def _follow(folder: Path) -> None:
     except KeyboardInterrupt:
         return
     except BotoCoreError:
-        raise NotUp("The local cloud has ended.") from None
+        raise NotRunning("The local cloud has ended.") from None
 
 
 def main() -> int:

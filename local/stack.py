@@ -11,7 +11,7 @@ from botocore.config import Config
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from local import emulator, process
-from local.errors import NotUp
+from local.errors import NotRunning
 
 FILE = "stack.json"
 
@@ -31,7 +31,7 @@ class Stack(BaseModel):
     pid: int
     port: int
     started: str  # with `pid`, the emulator's process
-    made_of: str  # a mark of everything that was applied
+    source_digest: str  # a mark of everything that was applied
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
@@ -46,13 +46,13 @@ class Stack(BaseModel):
         """The local cloud that is up in `folder`.
 
         Raises:
-            NotUp: when none is, or its emulator has died.
+            NotRunning: when none is, or its emulator has died.
         """
         stack = cls.read(folder)
         if stack is None:
-            raise NotUp(f"No local cloud is up in {folder}: `make up` starts one.")
+            raise NotRunning(f"No local cloud is up in {folder}: `make up` starts one.")
         if not stack.is_alive:
-            raise NotUp(
+            raise NotRunning(
                 f"The emulator of the local cloud in {folder} is gone; its last words are in "
                 f"{emulator.log_file(folder)}. `make up` starts again, from empty state."
             )
@@ -70,7 +70,7 @@ class Stack(BaseModel):
     @property
     def is_alive(self) -> bool:
         """Whether its emulator is running."""
-        return process.start_time(self.pid) == self.started
+        return process.find_start_time(self.pid) == self.started
 
     def client(self, service: str) -> Any:
         """A boto3 client of the emulator's `service`, as root."""

@@ -1,4 +1,4 @@
-"""System packages that the project's tools need: installed where that is possible without asking, else named."""
+"""System packages of the project's tools: install one if that needs no question, else say how to install it."""
 
 from __future__ import annotations
 
@@ -6,31 +6,33 @@ import os
 import shutil
 import subprocess
 
-from local.errors import Problem
-from local.steps import Steps
+from local.errors import CommandError
+from local.progress import ProgressDisplay
 
 
-def require(command: str, *, package: str, steps: Steps) -> None:
-    """Make sure that `command` is there; `package` is its Debian package.
+def require_command(command: str, *, package: str, progress: ProgressDisplay) -> None:
+    """Install the Debian package `package` if the program `command` is missing and this process may install it.
 
     Raises:
-        Problem: it is missing and cannot be installed here.
+        CommandError: If the program is missing and cannot be installed from here.
     """
     if shutil.which(command):
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise Problem(f"`{command}` is missing: install it (Debian, Ubuntu: `sudo apt-get install {package}`).")
-    with steps.step(f"Installing the system package {package}"):
+        raise CommandError(f"`{command}` is missing. Install it (Debian, Ubuntu: `sudo apt-get install {package}`).")
+    with progress.step(f"Installing the system package {package}"):
         if not _install(package):
-            raise Problem(f"`{command}` is missing, and `apt-get install {package}` failed.")
+            raise CommandError(
+                f"`{command}` is missing, and `apt-get install {package}` failed. Run that to see why, then try again."
+            )
 
 
 def _install(package: str) -> bool:
-    """A fresh machine may have no package lists yet, or stale ones: the second try fetches them first."""
+    """Install a package, if necessary after fetching the package lists, which may be missing or stale."""
     install = ["apt-get", "install", "-y", "--no-install-recommends", package]
-    return _succeeds(install) or (_succeeds(["apt-get", "update"]) and _succeeds(install))
+    return _run(install) or (_run(["apt-get", "update"]) and _run(install))
 
 
-def _succeeds(command: list[str]) -> bool:
+def _run(command: list[str]) -> bool:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     return subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 0

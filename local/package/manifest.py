@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from local.errors import CommandError
+
 MEGABYTE = 1 << 20  # bytes, as AWS Lambda counts them
 
 
-class PackagingError(Exception):
+class PackagingError(CommandError):
     """A build that failed. The message says why and names the file, package or option to change."""
 
 

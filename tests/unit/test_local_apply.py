@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from local import apply, cloud
-from local.errors import AlreadyThere, Problem
-from local.steps import Steps
+from local.errors import AlreadyExists, CommandError
+from local.progress import ProgressDisplay
 
 FAILING = """\
 #!/bin/sh
@@ -38,7 +38,7 @@ def test_a_failure_shows_terraforms_own_words_and_where_all_of_it_is(tmp_path: P
     said: list[str] = []
     commands = _terraform(tmp_path, FAILING, report=said.append)
     monkeypatch.setattr(apply, "of", lambda *_, **__: commands)
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(CommandError) as caught:
         apply.apply(tmp_path, tmp_path, url="", variables={"a": 1}, report=said.append)
     assert "Error: creating queue\n  with aws_sqs_queue.jobs," in str(caught.value)
     assert str(tmp_path / "terraform-apply.log") in str(caught.value)
@@ -57,8 +57,8 @@ def test_cloud_whose_resources_are_there_already_is_begun_anew_once(tmp_path: Pa
 
     monkeypatch.setattr(cloud, "_start", start)
     monkeypatch.setattr(cloud, "_usable", lambda *_: None)
-    with Steps(Console(quiet=True)) as steps, pytest.raises(AlreadyThere):
-        cloud.up(tmp_path / "cloud", steps=steps)
+    with ProgressDisplay(Console(quiet=True)) as progress, pytest.raises(AlreadyExists):
+        cloud.up(tmp_path / "cloud", progress=progress)
     assert len(starts) == 2
 
 

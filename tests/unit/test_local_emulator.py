@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from local import emulator, process
-from local.errors import Problem
+from local.errors import CommandError
 from local.stack import aws_client
 
 
@@ -68,7 +68,7 @@ def test_it_signs(folder: Path):
 
 def test_one_that_does_not_come_up_shows_its_log(folder: Path, monkeypatch):
     monkeypatch.setattr(emulator, "_RUN", "raise SystemExit('broken for this test')")
-    with pytest.raises(Problem, match="broken for this test"):
+    with pytest.raises(CommandError, match="broken for this test"):
         emulator.start(folder, port=None)
 
 
@@ -79,10 +79,10 @@ def test_stopping_where_nothing_runs_is_no_error(tmp_path: Path):
 def test_a_record_of_a_process_that_is_gone_harms_no_other(tmp_path: Path):
     other = subprocess.Popen(["sleep", "60"], start_new_session=True)
     try:
-        record = {"pid": other.pid, "started": "long ago", "port": 1, "made_of": "x"}
+        record = {"pid": other.pid, "started": "long ago", "port": 1, "source_digest": "x"}
         (tmp_path / "emulator.json").write_text(json.dumps(record), encoding="utf-8")
         emulator.stop(tmp_path)
-        assert process.start_time(other.pid)
+        assert process.find_start_time(other.pid)
     finally:
         other.kill()
         other.wait()

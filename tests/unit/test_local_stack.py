@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from local import emulator, process
-from local.errors import NotUp
+from local.errors import NotRunning
 from local.stack import FILE, Stack
 
 
@@ -23,8 +23,8 @@ def _stack(**changes: object) -> Stack:
         "outputs": {"jobs_table": "jobs"},
         "pid": os.getpid(),
         "port": 1,
-        "started": process.start_time(os.getpid()),
-        "made_of": "m",
+        "started": process.find_start_time(os.getpid()),
+        "source_digest": "m",
     }
     return Stack.model_validate({**values, **changes})
 
@@ -47,13 +47,13 @@ def test_the_secret_is_not_shown_in_passing():
 
 
 def test_without_one_the_way_up_is_named(tmp_path: Path):
-    with pytest.raises(NotUp, match="`make up` starts one"):
+    with pytest.raises(NotRunning, match="`make up` starts one"):
         Stack.load(tmp_path)
 
 
 def test_a_dead_emulator_is_told_from_none(tmp_path: Path):
     _stack(started="another process of this id").write(tmp_path)
-    with pytest.raises(NotUp, match=r"emulator .* is gone.*emulator\.log"):
+    with pytest.raises(NotRunning, match=r"emulator .* is gone.*emulator\.log"):
         Stack.load(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""The clients of a deployment or of the local cloud, as whoever runs it manages them."""
+"""Administration of the clients of a deployment or of a local cloud, for `samovar admin`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Self
 from pydantic import ValidationError
 
 from local import clients
-from local.errors import Problem
+from local.errors import CommandError
 from shared import aws
 from shared.addresses import webhook_target
 from shared.clients import Client, new_client_secret
@@ -21,11 +21,11 @@ from shared.errors import Transient, UrlRefused
 
 
 @dataclass(frozen=True)
-class Registry:
-    """DynamoDB and KMS, and where Terraform's outputs say that the table is.
+class ClientAdmin:
+    """The clients in the table that Terraform's outputs name, with the operations of an administrator.
 
-    With `allow_loopback`, as in the local cloud, webhooks may call this machine. Every call raises Problem when there
-    is no such client, somebody else changes it at the same time, or AWS refuses.
+    With `allow_loopback`, as in a local cloud, webhooks may call this machine. Every method raises a CommandError if
+    there is no such client, if another administrator changes the client at the same time, or if AWS refuses a call.
     """
 
     dynamodb: Any
@@ -35,55 +35,58 @@ class Registry:
 
     @classmethod
     def open(cls, folder: Path | None) -> Self:
-        """Of the local cloud in `folder`, or of the deployment whose state `terraform/` is initialised for."""
-        return cls(*clients.services(folder), allow_loopback=folder is not None)
+        """Return the clients of the local cloud in `folder`, or of this checkout's deployment if `folder` is None."""
+        return cls(*clients.open_services(folder), allow_loopback=folder is not None)
 
     def create(self, *, name: str, scope: str) -> dict[str, str]:
-        """Admit a client; returns its id and its secrets, which nothing can show again."""
+        """Register a client. Return `client_id`, `client_secret` and `webhook_secret`, which cannot be shown again."""
         return clients.create(self.dynamodb, self.kms, self.outputs, name=name, scope=scope)
 
     def list(self) -> list[dict[str, Any]]:
-        """What may be shown of all clients, the oldest first."""
-        found = sorted(map(Client.model_validate, self._items()), key=lambda client: client.created_at)
+        """Return all clients, the oldest first, with the number of their secrets instead of the secrets."""
+        found = sorted(map(Client.model_validate, self._scan()), key=lambda client: client.created_at)
         return [
             {**client.model_dump(include={"client_id", "name", "scope", "status", "created_at"}),
              "secrets": len(client.secrets)}
             for client in found
         ]  # fmt: skip
 
-    def _items(self) -> Iterator[dict[str, Any]]:
+    def _scan(self) -> Iterator[dict[str, Any]]:
         pages = self.dynamodb.get_paginator("scan").paginate(TableName=self.outputs["clients_table"])
-        with _explained("Listing the clients"):
+        with _explain_errors("Listing the clients"):
             for page in pages:
                 yield from map(aws.from_item, page["Items"])
 
     def rotate_secret(self, client_id: str) -> dict[str, str]:
-        """Give a client a new secret; the newest it had goes on beside it, an older one does not.
+        """Give a client a new secret and return it. The secret before it stays valid, an older one does not.
 
-        Run twice by mistake, it shows two new secrets, and those are the ones that count.
+        After two rotations in a row, the two new secrets are the valid ones.
         """
         before = self._get(client_id)
         slot, secret = new_client_secret()
         newest = max(before.secrets, key=lambda one: one.created_at)
         kept = {name: [one.model_dump() for one in those]
                 for name, those in (("after", (slot, newest)), ("before", before.secrets))}  # fmt: skip
-        # Or changed to just this: a rotation whose answer was lost is repeated, and nobody else would know its secret.
+        # boto3 repeats an update whose answer was lost. The repetition must succeed, because only this call knows the
+        # secret.
         unchanged = "(#secrets = :before OR #secrets = :after)"
         self._update(client_id, kept, "SET #secrets = :after", f"{unchanged} AND #status = :active")
         return {"client_id": client_id, "client_secret": secret}
 
     def rotate_webhook_secret(self, client_id: str) -> dict[str, str]:
-        """Sign the client's webhooks with a new secret; the former one goes on signing beside it for 24 hours."""
+        """Give a client a new secret that signs its webhooks, and return it. The former one also signs for 24 hours."""
         table, key = self.outputs["clients_table"], self.outputs["webhook_secrets_key_arn"]
-        with _explained("Rotating the signing secret"):
+        with _explain_errors("Rotating the signing secret"):
             secret = clients.give_webhook_secret(self.dynamodb, self.kms, table=table, key=key, client_id=client_id)
         return {"client_id": client_id, "webhook_secret": secret}
 
     def configure(self, client_id: str, changes: Mapping[str, Any]) -> None:
-        """Change what a client has of `webhook_url`, `expected_parallelism` and `limits`; None takes it away.
+        """Set `webhook_url`, `expected_parallelism` or `limits` of a client. A value of None removes the attribute.
+
+        `limits` is merged with the client's limits by name.
 
         Raises:
-            Problem: when a value is not one that a client may have.
+            CommandError: If a value is not allowed.
         """
         client = self._get(client_id)
         if url := changes.get("webhook_url"):
@@ -94,57 +97,59 @@ class Registry:
             Client.model_validate({**client.model_dump(), **{k: v for k, v in values.items() if v is not None}})
         except ValidationError as error:
             first = error.errors()[0]
-            raise Problem(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-        given = [f"#{name} = :{name}" for name, value in values.items() if value is not None]
-        gone = [f"#{name}" for name, value in values.items() if value is None]
-        change = f"SET {', '.join(given)}" + (f" REMOVE {', '.join(gone)}" if gone else "")
+            raise CommandError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        assigned = [f"#{name} = :{name}" for name, value in values.items() if value is not None]
+        removed = [f"#{name}" for name, value in values.items() if value is None]
+        change = f"SET {', '.join(assigned)}" + (f" REMOVE {', '.join(removed)}" if removed else "")
         self._update(client_id, values, change, "attribute_exists(#client_id)")
 
     def _check_url(self, url: str) -> None:
         try:
             webhook_target(url, allow_loopback=self.allow_loopback)
         except UrlRefused as error:
-            raise Problem(f"A webhook may not call {url}: {error}") from None
+            raise CommandError(f"Webhooks may not call {url}: {error}") from None
 
     def replay(self, client_id: str, *, since: int) -> tuple[str, ...]:
-        """Begin anew what could not be delivered to the client since `since` (ms); the `webhook-id`s.
+        """Schedule again every delivery to the client that failed since `since` (ms), and return their `webhook-id`s.
 
-        The janitor sends it within about a minute. Broken off, the same call goes on where it was.
+        The janitor sends the messages within about a minute. If the call is interrupted, the same call continues it.
         """
         self._get(client_id)
         deliveries = DeliveryStore(self.outputs["jobs_table"], dynamodb=self.dynamodb)
-        with _explained("Replaying deliveries"):
+        with _explain_errors("Replaying deliveries"):
             return tuple(delivery.name for delivery in replay(deliveries, client_id, since=since, now=now_ms()))
 
     def revoke(self, client_id: str) -> None:
-        """Refuse the client from now on; once more does no harm."""
+        """Refuse the client from now on. Revoking a revoked client changes nothing."""
         self._get(client_id)
         self._update(client_id, {}, "SET #status = :revoked", "attribute_exists(#client_id)")
 
     def _get(self, client_id: str) -> Client:
         table, key = self.outputs["clients_table"], aws.to_item({"client_id": client_id})
-        with _explained("Reading the client"):
+        with _explain_errors("Reading the client"):
             found = self.dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item")
         if not found:
-            raise Problem(f"There is no client {client_id}.")
+            raise CommandError(f"There is no client {client_id}. `samovar admin clients list` shows all clients.")
         return Client.model_validate(aws.from_item(found))
 
     def _update(self, client_id: str, values: dict[str, Any], change: str, condition: str) -> None:
         named = {**values, "active": "active", "revoked": "revoked"}
         expressions = aws.expression(named, UpdateExpression=change, ConditionExpression=condition)
         key = aws.to_item({"client_id": client_id})
-        with _explained("Changing the client"):
+        with _explain_errors("Changing the client"):
             self.dynamodb.update_item(TableName=self.outputs["clients_table"], Key=key, **expressions)
 
 
 @contextmanager
-def _explained(action: str) -> Iterator[None]:
+def _explain_errors(action: str) -> Iterator[None]:
+    """Turn errors of AWS inside the block into a CommandError. Its message names the failed `action`."""
     try:
         with aws.translated(action):
             yield
     except aws.ConditionFailed:
-        raise Problem(
-            "The client is revoked, or somebody else changed it at the same time: look and try again."
+        raise CommandError(
+            "The client is revoked, or it was changed at the same time. Check it with `samovar admin clients list`,"
+            " then try again."
         ) from None
     except Transient as error:
-        raise Problem(str(error)) from None
+        raise CommandError(str(error)) from None
