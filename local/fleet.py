@@ -1,4 +1,4 @@
-"""A fleet's machine on the local cloud: the worker as a process of its own, beside Lambda or instead of it."""
+"""The EC2 fleet on a local cloud: a worker that polls the queues in a process, beside Lambda or instead of it."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from local import emulator
 from local.errors import CommandError
+from local.paths import ROOT
 from local.stack import Stack
 
 _READY_WITHIN_SECONDS = 60
-_INHERITED = ("PATH", "HOME")  # the rest of the user's environment is none of a machine's
+_INHERITED = ("PATH", "HOME")  # a machine of the fleet has nothing else of the user's environment
 
 
 @contextmanager
-def poller(stack: Stack, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker that polls the lanes, its model loaded; killed at the end if it has not ended by then.
+def run_poller(stack: Stack, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a worker that has loaded its model and polls the queues, and kill it at the end of the block.
 
     Its model and its log, `poller.log`, are in `folder`.
 
     Raises:
-        CommandError: with its last words, when it does not get to polling.
+        CommandError: If the worker does not begin to poll within 60 seconds. The message shows the end of its log.
     """
     command = [sys.executable, "-m", "functions.worker.poll"]
     log = folder / "poller.log"
     with (
         log.open("wb") as output,
-        subprocess.Popen(command, env=_environment(stack, folder), stdout=output, stderr=output) as process,
+        subprocess.Popen(command, env=_build_environment(stack, folder), stdout=output, stderr=output) as process,
     ):
         try:
             _wait_until_polling(process, log)
@@ -41,32 +41,31 @@ def poller(stack: Stack, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-def _environment(stack: Stack, folder: Path) -> dict[str, str]:
-    """As the machine's service has it, and what leads to the emulator."""
+def _build_environment(stack: Stack, folder: Path) -> dict[str, str]:
+    """Return the environment of the service on a machine of the fleet, with the address of the emulator."""
     return {
         **{name: os.environ[name] for name in _INHERITED if name in os.environ},
-        **emulator.access(stack.aws_endpoint_url),
+        **stack.aws_environment,
         **stack.outputs["settings"]["worker"],
         "OMP_NUM_THREADS": "1",
         "TMPDIR": str(folder),
-        "PYTHONPATH": str(emulator.ROOT),
+        "PYTHONPATH": str(ROOT),
         "PYTHONUNBUFFERED": "1",
     }
 
 
 def _wait_until_polling(process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + _READY_WITHIN_SECONDS
+    deadline = time.monotonic() + _READY_WITHIN_SECONDS
     while b'"Polling"' not in log.read_bytes():
-        if process.poll() is not None or time.monotonic() > until:
-            raise CommandError(
-                f"The worker does not poll. The end of {log}:\n{log.read_text(errors='replace')[-2000:]}"
-            )
+        if process.poll() is not None or time.monotonic() > deadline:
+            end = log.read_text(errors="replace")[-2000:]
+            raise CommandError(f"The worker does not begin to poll. Its log, {log}, ends with:\n{end}")
         time.sleep(0.1)
 
 
 @contextmanager
-def without_lambda(stack: Stack) -> Iterator[None]:
-    """Nothing but pollers receives from the lanes."""
+def pause_lambda(stack: Stack) -> Iterator[None]:
+    """Let only pollers receive from the queues while the block runs."""
     enable_mappings(stack, enabled=False)
     try:
         yield
@@ -75,14 +74,14 @@ def without_lambda(stack: Stack) -> Iterator[None]:
 
 
 def enable_mappings(stack: Stack, *, enabled: bool) -> None:
-    """Let Lambda receive from the lanes, or not."""
+    """Enable or disable the event source mappings, through which Lambda receives from the queues."""
     with closing(stack.client("lambda")) as service:
-        for mapping in mappings(stack):
+        for mapping in list_mappings(stack):
             service.update_event_source_mapping(UUID=mapping["UUID"], Enabled=enabled)
 
 
-def mappings(stack: Stack) -> list[dict[str, Any]]:
-    """Lambda's mappings of the lanes, as its API shows them."""
+def list_mappings(stack: Stack) -> list[dict[str, Any]]:
+    """Return the event source mappings of the worker's queues, as Lambda's API describes them."""
     names = {stack.outputs["queue_urls"][lane].rpartition("/")[2] for lane in ("jobs", "solo")}
     with closing(stack.client("lambda")) as service:
         listed = service.list_event_source_mappings()["EventSourceMappings"]

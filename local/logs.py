@@ -1,13 +1,12 @@
-"""`python -m local.logs`: follows the logs of every function of the local cloud, until Ctrl-C.
+"""`python -m local.logs`: follow the logs of every function of the local cloud, until Ctrl-C.
 
-With them come the emulator's warnings and errors, such as a function that could not be started.
+The emulator's warnings and errors are shown too, such as a function that could not be started.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -24,25 +23,21 @@ from rich.text import Text
 
 from local.cloud import FOLDER
 from local.command import run
-from local.emulator import log_file
+from local.emulators import emulator, get_log_file
 from local.errors import NotRunning
 from local.stack import Stack
 
-EMULATOR = "emulator"
-# In the emulator's log: its time, and everything up to the next line that begins with a time.
-COMPLAINT = re.compile(
-    r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) ((?:WARNING|ERROR|CRITICAL) (?s:.*?))(?=^[\d\[]|\Z)", re.MULTILINE
-)
+EMULATOR = "emulator"  # stands in the place of a function's name
 COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_cyan")
 LEVELS = {"WARNING": "yellow", "ERROR": "bold red", "CRITICAL": "bold red"}
-PLATFORM = ("INIT_START ", "START ", "END ", "REPORT ")  # what Lambda itself writes
+PLATFORM = ("INIT_START ", "START ", "END ", "REPORT ")  # Lambda itself writes lines that begin so
 PAUSE_SECONDS = 0.7
-LATE_MS = 10_000  # a line may be stored that long after its time
+LATE_MS = 10_000  # a line may be stored this long after its time
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a function's log; `time` in milliseconds since the epoch."""
+    """A line of a function's log. `time` is in milliseconds since the epoch."""
 
     time: int
     function: str
@@ -51,37 +46,38 @@ class Line:
 
 
 class Logs:
-    """The logs of a local cloud, each line given once."""
+    """The logs of a local cloud. Each line is returned once."""
 
     def __init__(self, folder: Path, *, since: int = 0) -> None:
         stack = Stack.load(folder)
         self._folder = folder
+        self._emulator = emulator(stack.emulator_name)
         self._client = stack.client("logs")
         self._groups: dict[str, str] = stack.outputs["log_groups"]
         self._since = dict.fromkeys([*self._groups, EMULATOR], since)
         self._seen: set[Line] = set()
 
-    def new(self) -> list[Line]:
-        """The lines that came since the last call, in their order."""
-        found = chain(self._of_emulator(), *map(self._of, self._groups))
+    def read_new(self) -> list[Line]:
+        """Return the lines that were stored since the last call, in the order of their times."""
+        found = chain(self._read_emulator(), *map(self._read_function, self._groups))
         lines = [line for line in found if line not in self._seen]
         self._seen.update(lines)
         return sorted(lines, key=lambda line: line.time)
 
     @property
     def sources(self) -> list[str]:
-        """Where lines come from."""
+        """Return the names of the functions and of the emulator, sorted."""
         return sorted(self._since)
 
-    def _of_emulator(self) -> Iterator[Line]:
-        log = log_file(self._folder).read_text(encoding="utf-8", errors="replace")
-        for number, found in enumerate(COMPLAINT.finditer(log)):
-            moment = int(datetime.fromisoformat(f"{found[1]}+00:00").timestamp() * 1000)
-            if moment >= self._since[EMULATOR] // 1000 * 1000:
-                yield Line(moment, EMULATOR, str(number), found[2].rstrip())
+    def _read_emulator(self) -> Iterator[Line]:
+        log = get_log_file(self._folder).read_text(encoding="utf-8", errors="replace")
+        whole_second = self._since[EMULATOR] // 1000 * 1000  # the log may be no more precise
+        for number, entry in enumerate(self._emulator.parse_log(log)):
+            if entry.time >= whole_second:
+                yield Line(entry.time, EMULATOR, str(number), entry.text)
 
-    def _of(self, function: str) -> Iterator[Line]:
-        """The lines of a function's group, from a while before the last one on."""
+    def _read_function(self, function: str) -> Iterator[Line]:
+        """Yield the lines of a function's log group, beginning some seconds before the last line that was read."""
         pages = self._client.get_paginator("filter_log_events")
         since = max(0, self._since[function] - LATE_MS)
         try:
@@ -95,23 +91,23 @@ class Logs:
                 raise
 
 
-def recent(folder: Path, *, since: int = 0) -> str:
-    """The lines of all functions since a time in milliseconds, as plain text; why there are none, if so."""
+def read_recent(folder: Path, *, since: int = 0) -> str:
+    """Return the lines of all functions since the time `since` (ms) as plain text, or the reason why there are none."""
     try:
-        lines = Logs(folder, since=since).new()
+        lines = Logs(folder, since=since).read_new()
     except (NotRunning, BotoCoreError) as error:
         return str(error)
-    return "\n".join(_shown(line, width=0, style="").plain for line in lines)
+    return "\n".join(_render(line, width=0, style="").plain for line in lines)
 
 
-def _shown(line: Line, *, width: int, style: str) -> Text:
+def _render(line: Line, *, width: int, style: str) -> Text:
     moment = datetime.fromtimestamp(line.time / 1000, UTC).strftime("%H:%M:%S.%f")[:-3]
     text = Text.assemble((moment, "dim"), " ", (line.function.ljust(width), style), " ")
-    return text.append_text(_message(line.message))
+    return text.append_text(_render_message(line.message))
 
 
-def _message(message: str) -> Text:
-    """A structured line as level, message and what else it tells; any other line as it is."""
+def _render_message(message: str) -> Text:
+    """Return a structured line as its level, its message and its other fields. Return any other line unchanged."""
     try:
         record = json.loads(message)
         level, said = record.pop("level"), record.pop("message")
@@ -119,11 +115,11 @@ def _message(message: str) -> Text:
         return Text(message, style="dim" if message.startswith(PLATFORM) else "")
     rest = {name: value for name, value in record.items() if name not in {"timestamp", "service", "location"}}
     trace = rest.pop("exception", "")
-    text = Text.assemble((level, LEVELS.get(level, "dim")), f" {said} ", (_pairs(rest), "dim"))
+    text = Text.assemble((level, LEVELS.get(level, "dim")), f" {said} ", (_render_fields(rest), "dim"))
     return text.append(f"\n{trace}", style="red") if trace else text
 
 
-def _pairs(record: dict[str, Any]) -> str:
+def _render_fields(record: dict[str, Any]) -> str:
     return " ".join(f"{name}={value}" for name, value in record.items() if value is not None)
 
 
@@ -133,19 +129,19 @@ def _follow(folder: Path) -> None:
     width = max(map(len, styles))
     try:
         while True:
-            for line in logs.new():
-                console.print(_shown(line, width=width, style=styles[line.function]))
+            for line in logs.read_new():
+                console.print(_render(line, width=width, style=styles[line.function]))
             time.sleep(PAUSE_SECONDS)
     except KeyboardInterrupt:
         return
     except BotoCoreError:
-        raise NotRunning("The local cloud has ended.") from None
+        raise NotRunning("The local cloud has ended. Start it again with `make up`.") from None
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m local.logs", description=__doc__)
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the local cloud lives (.samovar)")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="folder of the local cloud (.samovar)")
     return run(partial(_follow, parser.parse_args().folder.resolve()))
 
 

@@ -1,4 +1,4 @@
-"""A local cloud as its users see it: `stack.json` in its folder."""
+"""The description of a running local cloud: `stack.json` in its folder."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import os
 from pathlib import Path
 from typing import Any, Self
 
-import boto3
-from botocore.config import Config
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from local import emulator, process
+from local import process
+from local.connection import build_aws_environment, open_client
+from local.emulators import emulator, get_log_file
 from local.errors import NotRunning
 
 FILE = "stack.json"
 
 
 class Stack(BaseModel):
-    """A local cloud that is up, with its first client, who may do everything a client may."""
+    """A running local cloud and its first client, which has every scope."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -26,16 +26,20 @@ class Stack(BaseModel):
     region: str
     client_id: str
     client_secret: str = Field(repr=False)
-    webhook_secret: str = Field(repr=False)  # what signs the first client's webhooks
-    outputs: dict[str, Any]
-    pid: int
+    webhook_secret: str = Field(repr=False)  # signs the webhooks of the first client
+    outputs: dict[str, Any]  # Terraform's, by name
+    emulator_name: str  # as in `EMULATORS`
+    pid: int  # of the emulator's process
     port: int
-    started: str  # with `pid`, the emulator's process
-    source_digest: str  # a mark of everything that was applied
+    started: str  # tells that process from a later one with the same id
+    source_digest: str  # of everything that was applied
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
-        """What is written in `folder`, whether or not its emulator lives; None when there is nothing readable."""
+        """Return the content of `stack.json` in `folder`, or None if it is missing or unreadable.
+
+        The emulator may have ended since the file was written.
+        """
         try:
             return cls.model_validate_json((folder / FILE).read_bytes())
         except (OSError, ValidationError):
@@ -43,23 +47,23 @@ class Stack(BaseModel):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """The local cloud that is up in `folder`.
+        """Return the local cloud that runs in `folder`.
 
         Raises:
-            NotRunning: when none is, or its emulator has died.
+            NotRunning: If no local cloud was started in `folder`, or its emulator has ended.
         """
         stack = cls.read(folder)
         if stack is None:
-            raise NotRunning(f"No local cloud is up in {folder}: `make up` starts one.")
+            raise NotRunning(f"No local cloud runs in {folder}. Start one with `make up`.")
         if not stack.is_alive:
             raise NotRunning(
-                f"The emulator of the local cloud in {folder} is gone; its last words are in "
-                f"{emulator.log_file(folder)}. `make up` starts again, from empty state."
+                f"The emulator of the local cloud in {folder} has ended. Its log is {get_log_file(folder)}. "
+                "Start the local cloud again, with empty state, with `make up`."
             )
         return stack
 
     def write(self, folder: Path) -> None:
-        """Write it for its owner alone, since it holds a secret; readers see all of it or what was there before."""
+        """Write `stack.json` atomically and readable for its owner alone, because it holds secrets."""
         new = folder / f"{FILE}.new"
         new.unlink(missing_ok=True)
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -69,20 +73,14 @@ class Stack(BaseModel):
 
     @property
     def is_alive(self) -> bool:
-        """Whether its emulator is running."""
+        """Return whether the emulator's process runs."""
         return process.find_start_time(self.pid) == self.started
 
+    @property
+    def aws_environment(self) -> dict[str, str]:
+        """Return the environment variables that lead a tool to this local cloud and away from the user's AWS."""
+        return build_aws_environment(emulator(self.emulator_name), self.aws_endpoint_url)
+
     def client(self, service: str) -> Any:
-        """A boto3 client of the emulator's `service`, as root."""
-        return aws_client(service, url=self.aws_endpoint_url)
-
-
-def aws_client(service: str, *, url: str) -> Any:
-    """A boto3 client of `service` of the emulator at `url`, as root; not through a proxy."""
-    session = boto3.Session(
-        aws_access_key_id=emulator.CREDENTIALS["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=emulator.CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-        region_name=emulator.REGION,
-    )
-    config = Config(proxies={}, s3={"addressing_style": "path"})
-    return session.client(service, endpoint_url=url, config=config)  # type: ignore[call-overload]
+        """Return a boto3 client of the emulator's `service`, as the root user of its account."""
+        return open_client(emulator(self.emulator_name), service, url=self.aws_endpoint_url)
