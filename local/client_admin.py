@@ -12,12 +12,14 @@ from pydantic import ValidationError
 
 from local import clients
 from local.errors import CommandError
-from shared import aws
-from shared.addresses import webhook_target
-from shared.clients import Client, new_client_secret
+from shared.auth.clients import Client, new_client_secret
+from shared.aws.client import ConditionFailed
+from shared.aws.items import expression
+from shared.aws.table import Table
 from shared.clock import now_ms
-from shared.deliveries import DeliveryStore, replay
 from shared.errors import Transient, UrlRefused
+from shared.webhooks.store import DeliveryStore, redeliver_failed
+from shared.webhooks.urls import parse_webhook_url
 
 
 @dataclass(frozen=True)
@@ -44,18 +46,13 @@ class ClientAdmin:
 
     def list(self) -> list[dict[str, Any]]:
         """Return all clients, the oldest first, with the number of their secrets instead of the secrets."""
-        found = sorted(map(Client.model_validate, self._scan()), key=lambda client: client.created_at)
+        with _explain_errors():
+            found = sorted(map(Client.model_validate, self._table.scan()), key=lambda client: client.created_at)
         return [
             {**client.model_dump(include={"client_id", "name", "scope", "status", "created_at"}),
              "secrets": len(client.secrets)}
             for client in found
         ]  # fmt: skip
-
-    def _scan(self) -> Iterator[dict[str, Any]]:
-        pages = self.dynamodb.get_paginator("scan").paginate(TableName=self.outputs["clients_table"])
-        with _explain_errors("Listing the clients"):
-            for page in pages:
-                yield from map(aws.from_item, page["Items"])
 
     def rotate_secret(self, client_id: str) -> dict[str, str]:
         """Give a client a new secret and return it. The secret before it stays valid, an older one does not.
@@ -63,10 +60,10 @@ class ClientAdmin:
         After two rotations in a row, the two new secrets are the valid ones.
         """
         before = self._get(client_id)
-        slot, secret = new_client_secret()
+        new, secret = new_client_secret()
         newest = max(before.secrets, key=lambda one: one.created_at)
         kept = {name: [one.model_dump() for one in those]
-                for name, those in (("after", (slot, newest)), ("before", before.secrets))}  # fmt: skip
+                for name, those in (("after", (new, newest)), ("before", before.secrets))}  # fmt: skip
         # boto3 repeats an update whose answer was lost. The repetition must succeed, because only this call knows the
         # secret.
         unchanged = "(#secrets = :before OR #secrets = :after)"
@@ -76,7 +73,7 @@ class ClientAdmin:
     def rotate_webhook_secret(self, client_id: str) -> dict[str, str]:
         """Give a client a new secret that signs its webhooks, and return it. The former one also signs for 24 hours."""
         table, key = self.outputs["clients_table"], self.outputs["webhook_secrets_key_arn"]
-        with _explain_errors("Rotating the signing secret"):
+        with _explain_errors():
             secret = clients.give_webhook_secret(self.dynamodb, self.kms, table=table, key=key, client_id=client_id)
         return {"client_id": client_id, "webhook_secret": secret}
 
@@ -105,19 +102,20 @@ class ClientAdmin:
 
     def _check_url(self, url: str) -> None:
         try:
-            webhook_target(url, allow_loopback=self.allow_loopback)
+            parse_webhook_url(url, allow_loopback=self.allow_loopback)
         except UrlRefused as error:
             raise CommandError(f"Webhooks may not call {url}: {error}") from None
 
     def replay(self, client_id: str, *, since: int) -> tuple[str, ...]:
-        """Schedule again every delivery to the client that failed since `since` (ms), and return their `webhook-id`s.
+        """Redeliver every webhook event of the client that failed since `since` (ms), and return their `webhook-id`s.
 
         The janitor sends the messages within about a minute. If the call is interrupted, the same call continues it.
         """
         self._get(client_id)
-        deliveries = DeliveryStore(self.outputs["jobs_table"], dynamodb=self.dynamodb)
-        with _explain_errors("Replaying deliveries"):
-            return tuple(delivery.name for delivery in replay(deliveries, client_id, since=since, now=now_ms()))
+        deliveries = DeliveryStore(Table(self.outputs["jobs_table"], dynamodb=self.dynamodb))
+        with _explain_errors():
+            begun = redeliver_failed(deliveries, client_id, since=since, now=now_ms())
+            return tuple(delivery.webhook_id for delivery in begun)
 
     def revoke(self, client_id: str) -> None:
         """Refuse the client from now on. Revoking a revoked client changes nothing."""
@@ -125,28 +123,29 @@ class ClientAdmin:
         self._update(client_id, {}, "SET #status = :revoked", "attribute_exists(#client_id)")
 
     def _get(self, client_id: str) -> Client:
-        table, key = self.outputs["clients_table"], aws.to_item({"client_id": client_id})
-        with _explain_errors("Reading the client"):
-            found = self.dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item")
-        if not found:
+        with _explain_errors():
+            found = self._table.get({"client_id": client_id})
+        if found is None:
             raise CommandError(f"There is no client {client_id}. `samovar admin clients list` shows all clients.")
-        return Client.model_validate(aws.from_item(found))
+        return Client.model_validate(found)
 
     def _update(self, client_id: str, values: dict[str, Any], change: str, condition: str) -> None:
         named = {**values, "active": "active", "revoked": "revoked"}
-        expressions = aws.expression(named, UpdateExpression=change, ConditionExpression=condition)
-        key = aws.to_item({"client_id": client_id})
-        with _explain_errors("Changing the client"):
-            self.dynamodb.update_item(TableName=self.outputs["clients_table"], Key=key, **expressions)
+        update = expression(named, UpdateExpression=change, ConditionExpression=condition)
+        with _explain_errors():
+            self._table.update({"client_id": client_id}, update)
+
+    @property
+    def _table(self) -> Table:
+        return Table(self.outputs["clients_table"], dynamodb=self.dynamodb)
 
 
 @contextmanager
-def _explain_errors(action: str) -> Iterator[None]:
-    """Turn errors of AWS inside the block into a CommandError. Its message names the failed `action`."""
+def _explain_errors() -> Iterator[None]:
+    """Turn errors of the stores inside the block into a CommandError."""
     try:
-        with aws.translated(action):
-            yield
-    except aws.ConditionFailed:
+        yield
+    except ConditionFailed:
         raise CommandError(
             "The client is revoked, or it was changed at the same time. Check it with `samovar admin clients list`,"
             " then try again."

@@ -22,11 +22,11 @@ from local.paths import GENERATED, ROOT
 from local.progress import ProgressDisplay
 from local.stack import Stack
 from local.terraform import build_environment, require_terraform
-from shared import aws
-from shared.clients import ClientTable, new_client
+from shared.auth.clients import ClientStore, new_client
+from shared.aws.table import Table
 from shared.clock import now_ms
 from shared.errors import Transient
-from shared.vault import Vault
+from shared.webhooks.secrets import SecretCipher
 
 SCOPE = "jobs:read jobs:write"
 SCOPES = frozenset(SCOPE.split())
@@ -39,11 +39,7 @@ _NOT_DEPLOYED = (
 def register(dynamodb: Any, table: str, *, name: str, scope: str) -> tuple[str, str]:
     """Write a new client to the table. Return its id and its secret, of which the table holds only a hash."""
     client, secret = new_client(name=name, scope=scope)
-    dynamodb.put_item(
-        TableName=table,
-        Item=aws.to_item(client.model_dump(mode="json")),
-        ConditionExpression="attribute_not_exists(client_id)",
-    )
+    open_store(dynamodb, table).put(client)
     return client.client_id, secret
 
 
@@ -54,15 +50,20 @@ def give_webhook_secret(dynamodb: Any, kms: Any, *, table: str, key: str, client
         CommandError: If the table holds no such client.
     """
     secret = new_secret()
-    sealed = Vault(key, kms=kms).seal(client_id, secret)
-    if not ClientTable(table, dynamodb=dynamodb).rotate_webhook_secret(client_id, sealed, now=now_ms()):
+    ciphertext = SecretCipher(key, kms=kms).encrypt(client_id, secret)
+    if not open_store(dynamodb, table).rotate_webhook_secret(client_id, ciphertext, now=now_ms()):
         raise CommandError(f"There is no client {client_id}. `samovar admin clients list` shows all clients.")
     return secret
 
 
 def is_registered(dynamodb: Any, table: str, client_id: str) -> bool:
     """Return whether the table holds the client."""
-    return "Item" in dynamodb.get_item(TableName=table, Key=aws.to_item({"client_id": client_id}))
+    return open_store(dynamodb, table).get(client_id) is not None
+
+
+def open_store(dynamodb: Any, table: str) -> ClientStore:
+    """Return the store of the clients in `table`."""
+    return ClientStore(Table(table, dynamodb=dynamodb))
 
 
 def create(dynamodb: Any, kms: Any, outputs: Mapping[str, Any], *, name: str, scope: str) -> dict[str, str]:

@@ -82,7 +82,7 @@ def enable_mappings(stack: Stack, *, enabled: bool) -> None:
 
 def list_mappings(stack: Stack) -> list[dict[str, Any]]:
     """Return the event source mappings of the worker's queues, as Lambda's API describes them."""
-    names = {stack.outputs["queue_urls"][lane].rpartition("/")[2] for lane in ("jobs", "solo")}
+    names = {stack.outputs["queue_urls"][queue].rpartition("/")[2] for queue in ("jobs", "isolated")}
     with closing(stack.client("lambda")) as service:
         listed = service.list_event_source_mappings()["EventSourceMappings"]
     return [one for one in listed if one["EventSourceArn"].rpartition(":")[2] in names]

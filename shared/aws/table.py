@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -125,6 +125,12 @@ class Table:
         with translate_errors(f"Querying {self._name}"):
             pages = self._dynamodb.get_paginator("query").paginate(TableName=self._name, **query)
             return [deserialize(item) for page in pages for item in page["Items"]]
+
+    def scan(self) -> Iterator[dict[str, Any]]:
+        """Yield all items of the table in any order."""
+        with translate_errors(f"Scanning {self._name}"):
+            for page in self._dynamodb.get_paginator("scan").paginate(TableName=self._name):
+                yield from map(deserialize, page["Items"])
 
     def count(self, *, limit: int, **query: Any) -> int:
         """Return the number of items that a query finds. Stop counting at the first page that reaches `limit`."""

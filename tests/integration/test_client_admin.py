@@ -11,9 +11,10 @@ import pytest
 
 from local.client_admin import ClientAdmin
 from local.errors import CommandError
-from shared.clients import ClientTable, secret_matches
+from shared.auth.clients import ClientStore, secret_matches
+from shared.aws.table import Table
 from shared.clock import now_ms
-from shared.vault import Vault
+from shared.webhooks.secrets import SecretCipher
 
 
 @pytest.fixture
@@ -27,12 +28,12 @@ def admin(aws_services: SimpleNamespace) -> ClientAdmin:
 
 
 def is_admitted(client_id: str, secret: str) -> bool:
-    return secret_matches(ClientTable("clients").get(client_id), secret)
+    return secret_matches(ClientStore(Table("clients")).get(client_id), secret)
 
 
 def test_a_client_is_registered_rotated_and_revoked(admin: ClientAdmin) -> None:
-    made = admin.create(name="one", scope="jobs:read  jobs:write")
-    client_id, first = made["client_id"], made["client_secret"]
+    created = admin.create(name="one", scope="jobs:read  jobs:write")
+    client_id, first = created["client_id"], created["client_secret"]
     second, third = (admin.rotate_secret(client_id)["client_secret"] for _ in range(2))
     assert [is_admitted(client_id, secret) for secret in (first, second, third)] == [False, True, True]
     admin.revoke(client_id)
@@ -46,12 +47,12 @@ def test_attributes_of_a_client_are_set_and_removed(admin: ClientAdmin) -> None:
     client_id = admin.create(name="one", scope="jobs:read")["client_id"]
     admin.configure(client_id, {"webhook_url": "https://receiver.example/", "limits": {"open_jobs": 7}})
     admin.configure(client_id, {"expected_parallelism": 4, "limits": {"bytes_per_day": 9}})
-    client = ClientTable("clients").get(client_id)
+    client = ClientStore(Table("clients")).get(client_id)
     assert client is not None
     assert (client.webhook_url, client.expected_parallelism) == ("https://receiver.example/", 4)
     assert client.limits == {"open_jobs": 7, "bytes_per_day": 9}
     admin.configure(client_id, {"webhook_url": None, "limits": {"open_jobs": None}})
-    client = ClientTable("clients").get(client_id)
+    client = ClientStore(Table("clients")).get(client_id)
     assert client is not None
     assert (client.webhook_url, client.limits) == (None, {"bytes_per_day": 9})
 
@@ -78,7 +79,7 @@ def test_a_webhook_url_on_this_machine_is_allowed_only_in_a_local_cloud(admin: C
         admin.configure(client_id, {"webhook_url": url})
     local = dataclasses.replace(admin, allow_loopback=True)
     local.configure(client_id, {"webhook_url": url})
-    client = ClientTable("clients").get(client_id)
+    client = ClientStore(Table("clients")).get(client_id)
     assert client is not None
     assert client.webhook_url == url
     with pytest.raises(CommandError, match="not public"):
@@ -93,19 +94,19 @@ def test_a_replay_without_failed_deliveries_replays_none(admin: ClientAdmin, aws
 
 
 def test_rotating_the_webhook_secret_keeps_the_former_one(admin: ClientAdmin) -> None:
-    made = admin.create(name="one", scope="jobs:read")
-    again = admin.rotate_webhook_secret(made["client_id"])
+    created = admin.create(name="one", scope="jobs:read")
+    again = admin.rotate_webhook_secret(created["client_id"])
     assert again["webhook_secret"].startswith("whsec_")
-    assert again["webhook_secret"] != made["webhook_secret"]
-    client = ClientTable("clients").get(made["client_id"])
+    assert again["webhook_secret"] != created["webhook_secret"]
+    client = ClientStore(Table("clients")).get(created["client_id"])
     assert client is not None
     assert len(client.webhook_secrets) == 2
 
 
 def test_the_list_holds_no_secret(admin: ClientAdmin) -> None:
-    made = [admin.create(name=name, scope="jobs:read") for name in ("one", "two")]
+    created = [admin.create(name=name, scope="jobs:read") for name in ("one", "two")]
     listed = admin.list()
-    assert {one["client_id"] for one in listed} == {one["client_id"] for one in made}
+    assert {one["client_id"] for one in listed} == {one["client_id"] for one in created}
     assert "sha256" not in str(listed)
     assert listed[0]["secrets"] == 1
 
@@ -148,15 +149,15 @@ def test_a_rotation_that_boto3_repeats_succeeds(admin: ClientAdmin, monkeypatch:
 
     monkeypatch.setattr(admin.dynamodb, "update_item", twice)
     rotated = getattr(admin, what)(client_id)
-    client = ClientTable("clients").get(client_id)
+    client = ClientStore(Table("clients")).get(client_id)
     assert client is not None
     if what == "rotate_secret":
         assert len(client.secrets) == 2
         assert is_admitted(client_id, rotated["client_secret"])
     else:
         assert len(client.webhook_secrets) == 2
-        sealed = client.sealed_webhook_secrets(now=now_ms())
-        assert Vault(kms=admin.kms).open(client_id, sealed[0]) == rotated["webhook_secret"]
+        ciphertexts = client.webhook_ciphertexts(now=now_ms())
+        assert SecretCipher(kms=admin.kms).decrypt(client_id, ciphertexts[0]) == rotated["webhook_secret"]
 
 
 def test_an_unknown_client_is_an_error(admin: ClientAdmin) -> None:

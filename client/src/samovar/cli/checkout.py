@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from local.registry import Registry
+    from local.client_admin import ClientAdmin
 
 _SERVICE_PACKAGES = {"local", "shared"}
 
 
-def open_client_admin(*, local: bool, folder: Path | None) -> Registry:
+def open_client_admin(*, local: bool, folder: Path | None) -> ClientAdmin:
     """Return the clients of the deployment in `terraform/`, or of the local cloud in `folder`, for administration.
 
     Raises:
@@ -28,8 +28,8 @@ def open_client_admin(*, local: bool, folder: Path | None) -> Registry:
     """
     root = _find_checkout()
     with _import_from(root):
-        from local.registry import Registry
-    return Registry.open((folder or root / ".samovar").resolve() if local else None)
+        from local.client_admin import ClientAdmin
+    return ClientAdmin.open((folder or root / ".samovar").resolve() if local else None)
 
 
 def run_planner(arguments: list[str]) -> int:
