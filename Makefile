@@ -20,7 +20,7 @@ STACK ?= .samovar
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
 
-.PHONY: help demo test up down status logs package deploy client bench bench-cold lint fmt lock clean environment
+.PHONY: help demo test up down status logs package deploy client bench bench-cold docs lint fmt lock clean environment
 
 help: ## List the targets
 	@echo "Samovar. One command to see it work: make demo"
@@ -63,11 +63,17 @@ bench: environment ## Measure; prints ratios taken in one run
 bench-cold: environment ## Measure what a warm-up is worth, with a small model and one of 220 MB
 	@$(PYTHON) -m bench warming
 
-lint: environment ## Check style, types, imports and Terraform
+docs: environment ## Build the documentation's site at .samovar/site
+	@$(PYTHON) -m local.docs build
+
+lint: environment ## Check style, types, imports, documentation, workflows and Terraform
 	@.venv/bin/ruff check --extend-exclude .samovar
 	@.venv/bin/ruff format --check --extend-exclude .samovar
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+	@$(PYTHON) -m local.docs check
+	@.venv/bin/actionlint -shellcheck= -pyflakes=
+	@.venv/bin/zizmor --offline --quiet --persona=pedantic .github
 	@$(PYTHON) -m local.terraform fmt-check
 	@$(PYTHON) -m local.terraform validate
 
@@ -78,7 +84,8 @@ fmt: environment ## Put sources into shape
 
 lock: environment ## Resolve the requirements again; add UPGRADE=1 for newer versions
 	@cd requirements && for file in *.in; do \
-		UV_CUSTOM_COMPILE_COMMAND="make lock" ../$(UV) pip compile --quiet --universal --python-version 3.11 \
+		case "$$file" in client.in) python=3.10 ;; *) python=3.11 ;; esac; \
+		UV_CUSTOM_COMPILE_COMMAND="make lock" ../$(UV) pip compile --quiet --universal --python-version "$$python" \
 			--generate-hashes --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade) \
 			"$$file" --output-file "$${file%.in}.txt" || exit 1; \
 	done
