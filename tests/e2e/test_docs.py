@@ -1,4 +1,4 @@
-"""The examples of the guides do what they say."""
+"""The examples in the guides run."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from tests.e2e.conftest import FOLDER
 
 
 def blocks(file: str, language: str) -> str:
-    """All examples of a guide, as one program."""
+    """Return all examples of a guide in one language, as one program."""
     text = (ROOT / "docs" / file).read_text(encoding="utf-8")
     found = re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     assert found
     return "\n".join(found)
 
 
-def test_the_sdks_guide(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: object) -> None:
+def test_examples_in_the_sdk_guide_run(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name, value in (("URL", stack.api_url), ("CLIENT_ID", stack.client_id), ("CLIENT_SECRET", stack.client_secret)):
         monkeypatch.setenv(f"SAMOVAR_{name}", value)
     program = compile(blocks("sdk.md", "python"), "docs/sdk.md", "exec")
     names: dict[str, object] = {}
-    exec(program, names)  # noqa: S102 (that is the point)
+    exec(program, names)  # noqa: S102 (the examples are the project's own)
     names["client"].close()  # type: ignore[attr-defined]
 
 
-def test_the_command_lines_guide(stack: Stack, tmp_path: Path) -> None:
-    """In a folder of its own below a checkout, whose local cloud is that of the tests."""
+def test_examples_in_the_command_line_guide_run(stack: Stack, tmp_path: Path) -> None:
+    """The commands run in a new folder of the checkout, at the local cloud of the tests."""
     program = blocks("cli.md", "sh").replace("--local", f'--local --folder "{FOLDER}"')
     path = f"{ROOT / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
     work = ROOT / ".samovar" / "docs"
