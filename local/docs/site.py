@@ -35,7 +35,7 @@ OUTSIDE = {
     "bench/README.md": "benchmarks.md",
 }
 _MERMAID = "javascripts/mermaid.min.js"
-_FENCE = re.compile(r"\s*(```|~~~)")
+_FENCED = re.compile(r"(^[ \t]*(?:```|~~~).*?^[ \t]*(?:```|~~~)[ \t]*$)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s:]+)\)")
 
 
@@ -103,11 +103,9 @@ def adapt_links(markdown: str, *, page: str, pages: frozenset[str]) -> str:
 
     A link to a file that the site does not have becomes its text, followed by the file's path.
     """
-    lines, is_code = [], False
-    for line in markdown.splitlines(keepends=True):
-        is_code ^= bool(_FENCE.match(line))
-        lines.append(line if is_code else _LINK.sub(lambda link: _adapt(link, page, pages), line))
-    return "".join(lines)
+    texts = _FENCED.split(markdown)  # every second one is code
+    texts[::2] = [_LINK.sub(lambda link: _adapt(link, page, pages), text) for text in texts[::2]]
+    return "".join(texts)
 
 
 def _adapt(link: re.Match[str], page: str, pages: frozenset[str]) -> str:

@@ -225,8 +225,11 @@ class TestSite:
         assert self.adapt(unchanged) == unchanged
 
     def test_code_stays(self) -> None:
-        unchanged = "```\n[a](../terraform/variables.tf)\n```\n"
-        assert self.adapt(unchanged) == unchanged
+        code = "```\n[a](../ARCHITECTURE.md)\n```\n"
+        assert self.adapt(f"{code}[a](../ARCHITECTURE.md)\n{code}") == f"{code}[a](architecture.md)\n{code}"
+
+    def test_text_of_a_link_may_go_over_two_lines(self) -> None:
+        assert self.adapt("[the\nwalk](../ARCHITECTURE.md)") == "[the\nwalk](architecture.md)"
 
     def test_pattern_in_the_navigation_stands_for_the_pages_that_it_matches(self) -> None:
         nav = [{"Home": "index.md"}, {"Decisions": ["adr/README.md", "adr/0*.md"]}, {"Same": "adr/0*.md"}]
