@@ -1,6 +1,6 @@
-"""Which way of warming to buy: a simulator and cost model of the strategies, over one's own traffic.
+"""The planner: a simulator and cost model of warming strategies, for a user's own traffic.
 
-`main` is the command line, `plans.plan` what it is made of.
+`main` is the command line. `planner.comparison.compare` is the same for Python code.
 """
 
 from planner.command import main

@@ -1,4 +1,4 @@
-"""`python -m planner`."""
+"""The entry point of `python -m planner`."""
 
 import sys
 

@@ -1,125 +1,83 @@
-"""What a strategy's usage costs, in parts that add up."""
+"""The cost of a combination's usage, in parts that add up."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import cast
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import TypeAdapter, create_model
 
-from planner import documents
-from planner.errors import PlannerError
+from planner import strategies
+from planner.combinations import Combination
+from planner.engine.outcome import Usage
+from planner.json_files import read_json
 from planner.measurements import Measurements
-from planner.outcome import Usage
-from planner.strategies import Strategy
+from planner.prices import PRICES, Prices, select_architecture
 
-PRICES = Path(__file__).parent / "prices.json"
-RANGE_BYTES = 8 * 1024 * 1024  # what the worker fetches of the model with one request
+RANGE_BYTES = 8 * 1024 * 1024  # the part of the model that the worker fetches with one request
 
-# What one job and one token need beside the worker. A job: submit and one poll; 8 write units, log lines of 1.5 kB.
+# The needs of one job and one token besides the worker. A job has one submit and one poll, and logs 1.5 kB.
 API_GB_SECONDS = 0.003
 JOB_API_CALLS, JOB_QUEUE_REQUESTS, JOB_WRITES, JOB_READS, JOB_LOG_GB = 2, 1.2, 8, 1, 1.5e-6
 TOKEN_READS = 2
 
-# A round's item is written when it begins, and by each ping on arrival and when ready; each write costs its whole size.
-ROUND_BYTES, ENVIRONMENT_BYTES, WRITE_BYTES = 110, 90, 1024
+# A warm-up's item is written when the warm-up starts, and by each ping on arrival and when its environment is warm.
+# DynamoDB charges each write by the item's whole size.
+WARM_UP_BYTES, ENVIRONMENT_BYTES, WRITE_BYTES = 110, 90, 1024
 PING_WRITES = 2
-POLLS_A_SECOND = 1  # of a fleet's slot: it asks both lanes every two seconds, when there is nothing to do
-
-Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-PerArchitecture = dict[Literal["x86_64", "arm64"], Price]
 
 
-class Prices(BaseModel):
-    """USD, without free tiers, as of a date."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}(-\d{2})?$")]
-    region: str
-    currency: Literal["USD"]
-    lambda_gb_second: PerArchitecture
-    lambda_request: Price
-    provisioned_idle_gb_second: PerArchitecture
-    provisioned_gb_second: PerArchitecture
-    snapstart_cache_gb_second: Price
-    snapstart_restore_gb: Price
-    http_api_request: Price
-    sqs_request: Price
-    dynamodb_write: Price
-    dynamodb_read: Price
-    s3_get: Price
-    log_gb: Price
-    schedule: Price
-    kms_sign: Price
-    instance_hour: dict[str, Price]
-
-    @classmethod
-    def read(cls, path: Path = PRICES) -> Prices:
-        """Of a JSON file.
-
-        Raises:
-            PlannerError: when it cannot be read or used.
-        """
-        return documents.read(path, TypeAdapter(cls), field="prices")
-
-
-def costs(usage: Usage, strategy: Strategy, *, measured: Measurements, prices: Prices) -> dict[str, float]:
-    """USD of the whole simulated time, by part.
+def read_prices(path: Path = PRICES) -> Prices:
+    """Return the prices of a JSON file, with those that single strategies need.
 
     Raises:
-        PlannerError: when a price is missing.
+        PlannerError: If the file cannot be read, or its content is not valid.
     """
-    memory_gb = measured.memory_mb / 1024
-    gb_second = _of(prices.lambda_gb_second, measured.architecture, "prices.lambda_gb_second") * memory_gb
-    return {
+    return read_json(path, TypeAdapter(_build_price_model()), field="prices")
+
+
+def _build_price_model() -> type[Prices]:
+    """Return the model of a prices file, with the fields that the registered strategies declare."""
+    own = dict.fromkeys(kind.prices for kind in strategies.STRATEGIES if kind.prices)
+    # The cast is true of the first base, and so of the model.
+    return create_model("PriceFile", __base__=cast("tuple[type[Prices], ...]", (Prices, *own)))
+
+
+def compute_costs(
+    usage: Usage, combination: Combination, *, measured: Measurements, prices: Prices
+) -> dict[str, float]:
+    """Return the cost of the whole simulated time in USD, by part.
+
+    Raises:
+        PlannerError: If a price is missing.
+    """
+    gb_second = _price_worker_second(measured, prices)
+    fetches = math.ceil(measured.model_bytes / RANGE_BYTES)
+    parts = {
         "jobs": usage.on_demand_seconds * gb_second + usage.batches * prices.lambda_request,
-        "cold starts": usage.cold_seconds * gb_second
-        + usage.downloads * math.ceil(measured.model_bytes / RANGE_BYTES) * prices.s3_get,
-        "pings": usage.ping_seconds * gb_second + _rounds(usage, prices),
-        "provisioned": _provisioned(usage, measured, prices),
-        "snapstart": _snapstart(usage, strategy, memory_gb, prices),
-        "fleet": _fleet(usage, strategy, prices),
-        "API": usage.jobs * _per_job(measured, prices) + usage.tokens * _per_token(measured, prices),
+        "cold starts": usage.cold_seconds * gb_second + usage.downloads * fetches * prices.s3_get,
+        "pings": usage.ping_seconds * gb_second + _price_pings(usage, prices),
     }
+    for kind in strategies.STRATEGIES:
+        parts.setdefault(kind.cost_part, 0.0)
+    for strategy in combination.strategies:
+        parts[strategy.cost_part] += strategy.compute_cost(usage, measured, prices)
+    parts["API"] = usage.jobs * _price_job(measured, prices) + usage.tokens * _price_token(measured, prices)
+    return parts
 
 
-def _rounds(usage: Usage, prices: Prices) -> float:
-    begun = usage.scheduled_rounds * (prices.schedule + prices.lambda_request)
-    environments = usage.pings / max(usage.rounds, 1)
-    units = math.ceil((ROUND_BYTES + environments * ENVIRONMENT_BYTES) / WRITE_BYTES)
-    writes = (usage.rounds + usage.pings * PING_WRITES) * units * prices.dynamodb_write
-    return usage.pings * prices.lambda_request + begun + writes
+def _price_pings(usage: Usage, prices: Prices) -> float:
+    """Return the cost of all pings, besides that of their time."""
+    environments = usage.pings / max(usage.warm_ups, 1)
+    units = math.ceil((WARM_UP_BYTES + environments * ENVIRONMENT_BYTES) / WRITE_BYTES)
+    writes = (usage.warm_ups + usage.pings * PING_WRITES) * units
+    return usage.pings * prices.lambda_request + writes * prices.dynamodb_write
 
 
-def _provisioned(usage: Usage, measured: Measurements, prices: Prices) -> float:
-    idle = _of(prices.provisioned_idle_gb_second, measured.architecture, "prices.provisioned_idle_gb_second")
-    running = _of(prices.provisioned_gb_second, measured.architecture, "prices.provisioned_gb_second")
-    memory_gb = measured.memory_mb / 1024
-    return memory_gb * (usage.provisioned_open_seconds * idle + usage.provisioned_seconds * running)
-
-
-def _snapstart(usage: Usage, strategy: Strategy, memory_gb: float, prices: Prices) -> float:
-    if not strategy.snapstart:
-        return 0.0
-    cached = usage.seconds * prices.snapstart_cache_gb_second  # at least 3 h, which a month has
-    return memory_gb * (cached + usage.restores * prices.snapstart_restore_gb)
-
-
-def _fleet(usage: Usage, strategy: Strategy, prices: Prices) -> float:
-    if not strategy.fleet:
-        return 0.0
-    kind = strategy.fleet.instance_type
-    if kind not in prices.instance_hour:
-        raise PlannerError("fleet.instance_type", f"the prices have no {kind!r}")
-    polls = usage.instance_seconds * strategy.fleet.slots * POLLS_A_SECOND
-    return usage.instance_seconds / 3600 * prices.instance_hour[kind] + polls * prices.sqs_request
-
-
-def _per_job(measured: Measurements, prices: Prices) -> float:
+def _price_job(measured: Measurements, prices: Prices) -> float:
     return (
-        JOB_API_CALLS * _api_call(measured, prices)
+        JOB_API_CALLS * _price_api_call(measured, prices)
         + JOB_QUEUE_REQUESTS * prices.sqs_request
         + JOB_WRITES * prices.dynamodb_write
         + JOB_READS * prices.dynamodb_read
@@ -127,17 +85,17 @@ def _per_job(measured: Measurements, prices: Prices) -> float:
     )
 
 
-def _per_token(measured: Measurements, prices: Prices) -> float:
-    return _api_call(measured, prices) + prices.kms_sign + TOKEN_READS * prices.dynamodb_read
+def _price_token(measured: Measurements, prices: Prices) -> float:
+    return _price_api_call(measured, prices) + prices.kms_sign + TOKEN_READS * prices.dynamodb_read
 
 
-def _api_call(measured: Measurements, prices: Prices) -> float:
-    """Through the API to a function."""
-    gb_second = _of(prices.lambda_gb_second, measured.architecture, "prices.lambda_gb_second")
+def _price_api_call(measured: Measurements, prices: Prices) -> float:
+    """Return the price of one request to the API and of the function that answers it."""
+    gb_second = select_architecture(prices.lambda_gb_second, measured.architecture, field="lambda_gb_second")
     return prices.http_api_request + prices.lambda_request + API_GB_SECONDS * gb_second
 
 
-def _of(prices: PerArchitecture, architecture: Literal["x86_64", "arm64"], field: str) -> float:
-    if architecture not in prices:
-        raise PlannerError(field, f"there is no price for {architecture}")
-    return prices[architecture]
+def _price_worker_second(measured: Measurements, prices: Prices) -> float:
+    """Return the price of a second of an on-demand environment of the worker."""
+    gb_second = select_architecture(prices.lambda_gb_second, measured.architecture, field="lambda_gb_second")
+    return measured.memory_gb * gb_second

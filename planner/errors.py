@@ -1,10 +1,10 @@
-"""What stops the planner in a way that its user can do something about."""
+"""The error that the planner raises for invalid input."""
 
 from __future__ import annotations
 
 
 class PlannerError(Exception):
-    """What is wrong with the input. The message names the field; it is for a person, who needs no traceback."""
+    """A problem with the planner's input. The message starts with the field; the command line shows no traceback."""
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}")

@@ -1,4 +1,4 @@
-"""`measure`: takes the measurements that the planner draws from, at a live deployment, through its HTTP API."""
+"""The subcommand `measure`: it runs jobs at a live deployment and writes their times as a measurements file."""
 
 from __future__ import annotations
 
@@ -13,16 +13,21 @@ from typing import Any
 import httpx
 
 from planner.errors import PlannerError
-from planner.options import Parser, whole
+from planner.options import Parser, check_count
 
 TEXT = "Ada Lovelace wrote the first program in London."
-PATIENCE_SECONDS = 120
-WAIT_SECONDS = 20
+JOB_TIMEOUT_SECONDS = 120
+WAIT_SECONDS = 20  # of one poll
+OPEN_STATUSES = {"queued", "running"}
 
 
 def main(arguments: Sequence[str], prog: str) -> int:
-    """Measure and write the JSON; returns the exit status."""
-    parser = Parser(prog=prog, description=__doc__)
+    """Take measurements and write them to a file. Return the exit status.
+
+    Raises:
+        PlannerError: If an option is not valid, the deployment does not answer, or the file cannot be written.
+    """
+    parser = Parser(prog=prog, description="Run jobs at a live deployment and write their times as JSON.")
     add = parser.add_argument
     add("--url", required=True, help="of the API")
     add("--client-id", required=True)
@@ -32,24 +37,24 @@ def main(arguments: Sequence[str], prog: str) -> int:
     options = parser.parse_args(arguments)
     if not options.client_secret:
         raise PlannerError("client-secret", "give it, or set SAMOVAR_CLIENT_SECRET")
-    whole("jobs", options.jobs)
-    found = measured(options.url, options.client_id, options.client_secret, jobs=options.jobs)
+    check_count("jobs", options.jobs)
+    measured = take_measurements(options.url, options.client_id, options.client_secret, jobs=options.jobs)
     try:
-        options.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        options.output.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise PlannerError("output", f"{options.output} cannot be written: {error.strerror}") from None
     sys.stdout.write(f"Written to {options.output}\n")
     return 0
 
 
-def measured(url: str, client_id: str, client_secret: str, *, jobs: int) -> dict[str, Any]:
-    """Submit jobs one after the other; the measurements that they show, in the fields of `Measurements`.
+def take_measurements(url: str, client_id: str, client_secret: str, *, jobs: int) -> dict[str, Any]:
+    """Submit jobs one after the other, and return their times as fields of `Measurements`.
 
-    A job's own metrics say what its environment loaded and how long it ran. If the first one met a cold worker, the
-    time that neither queue nor run explain is its init. What no job showed is left out, so that the default holds.
+    A job's metrics contain its load time and its run time. If the first job met a cold worker, its init time is the
+    time in the queue beyond that of a warm job. A field that no job could show is left out, so its default applies.
 
     Raises:
-        PlannerError: when the deployment does not answer as it should.
+        PlannerError: If the deployment does not answer as a Samovar does.
     """
     try:
         with httpx.Client(base_url=url, timeout=60) as client:
@@ -57,23 +62,23 @@ def measured(url: str, client_id: str, client_secret: str, *, jobs: int) -> dict
                 "/oauth/token", data={"grant_type": "client_credentials"}, auth=(client_id, client_secret)
             )
             client.headers["authorization"] = f"Bearer {granted.raise_for_status().json()['access_token']}"
-            ran = [_job(client) for _ in range(jobs + 1)]
+            times = [_time_job(client) for _ in range(jobs + 1)]
     except (httpx.HTTPError, httpx.InvalidURL, KeyError, ValueError) as error:
-        why = str(error).partition("\n")[0]  # the second line says where to read about status codes
+        why = str(error).partition("\n")[0]  # httpx adds a second line with a link about status codes
         raise PlannerError("url", f"{url!r} did not answer as a Samovar does: {why}") from None
-    return _fields(ran)
+    return _build_fields(times)
 
 
-def _job(client: httpx.Client) -> dict[str, float]:
-    """One job, from submit to result as who waits sees it; seconds."""
+def _time_job(client: httpx.Client) -> dict[str, float]:
+    """Run one job and return its times in seconds. `all` is the time from the submit to the result, at the client."""
     began = time.perf_counter()
     job = client.post("/analyze", json={"text": TEXT}).raise_for_status().json()
-    while job["status"] in {"queued", "running"}:
-        if time.perf_counter() - began > PATIENCE_SECONDS:
-            raise PlannerError("url", f"a job was still open after {PATIENCE_SECONDS} s")
+    while job["status"] in OPEN_STATUSES:
+        if time.perf_counter() - began > JOB_TIMEOUT_SECONDS:
+            raise PlannerError("url", f"a job has not ended after {JOB_TIMEOUT_SECONDS} s")
         job = client.get(f"/jobs/{job['id']}", params={"wait": WAIT_SECONDS}).raise_for_status().json()
     if job["status"] != "succeeded":
-        raise PlannerError("url", f"a job has {job['status']}: {job.get('error')}")
+        raise PlannerError("url", f"a job ended with the status {job['status']}: {job.get('error')}")
     return {
         "all": time.perf_counter() - began,
         "queue": (job["metrics"].get("queue_ms") or 0) / 1000,
@@ -82,14 +87,18 @@ def _job(client: httpx.Client) -> dict[str, float]:
     }
 
 
-def _fields(ran: list[dict[str, float]]) -> dict[str, Any]:
-    warm, cold = [one for one in ran if not one["load"]], [one for one in ran if one["load"]]
+def _build_fields(times: list[dict[str, float]]) -> dict[str, Any]:
+    warm, cold = [one for one in times if not one["load"]], [one for one in times if one["load"]]
     if not warm:
-        raise PlannerError("jobs", "no job met a warm worker: measure with more of them")
-    queue = sorted(one["queue"] for one in warm)[len(warm) // 2]
-    rest = sorted(max(one["all"] - one["run"], 0.0) for one in warm)[len(warm) // 2]
-    fields: dict[str, Any] = {"run_seconds": [one["run"] for one in warm], "overhead_seconds": round(rest, 3)}
+        raise PlannerError("jobs", "no job met a warm worker: measure again with more jobs")
+    queue = _select_median([one["queue"] for one in warm])
+    overhead = _select_median([max(one["all"] - one["run"], 0.0) for one in warm])
+    fields: dict[str, Any] = {"run_seconds": [one["run"] for one in warm], "overhead_seconds": round(overhead, 3)}
     if cold:
         fields["load_seconds"] = [one["load"] for one in cold]
         fields["init_seconds"] = [round(max(one["queue"] - queue, 0.0), 3) for one in cold]
     return fields
+
+
+def _select_median(numbers: list[float]) -> float:
+    return sorted(numbers)[len(numbers) // 2]

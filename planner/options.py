@@ -1,4 +1,4 @@
-"""Options of the command line; what is wrong with one is said in a line."""
+"""The argument parser of the planner, and checks of numbers, with errors that name the option."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from planner.errors import PlannerError
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong with its arguments as the planner says everything else; `--help` says how they are used."""
+    """An argument parser that raises the planner's own error instead of printing its usage and exiting."""
 
     def error(self, message: str) -> NoReturn:
-        """Called with what is wrong.
+        """Raise the problem that argparse found.
 
         Raises:
-            PlannerError: always.
+            PlannerError: Always.
         """
         raise PlannerError("options", message)
 
 
-def whole(field: str, number: int, *, least: int = 1, most: int | None = None) -> int:
-    """A whole number within its bounds.
+def check_count(field: str, number: int, *, least: int = 1, most: int | None = None) -> int:
+    """Return a whole number if it is within its bounds, both included.
 
     Raises:
-        PlannerError: when it is not.
+        PlannerError: If it is not.
     """
     if number < least:
         raise PlannerError(field, f"{number} is less than {least}")
@@ -33,11 +33,11 @@ def whole(field: str, number: int, *, least: int = 1, most: int | None = None) -
     return number
 
 
-def seconds(field: str, number: float, *, least: float, below: float) -> float:
-    """Seconds from `least` to less than `below`.
+def check_seconds(field: str, number: float, *, least: float, below: float) -> float:
+    """Return a number of seconds if it is at least `least` and less than `below`.
 
     Raises:
-        PlannerError: when they are not, which includes what is no number.
+        PlannerError: If it is not, or if it is not a number (NaN).
     """
     if not least <= number < below:
         raise PlannerError(field, f"{number:g} s is not between {least:g} and {below:,.0f} s")

@@ -1,4 +1,4 @@
-"""Whatever the traffic and the strategy: jobs, environments, time and money are conserved."""
+"""Invariants of the simulation and its cost, for random traffic and random combinations of strategies."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.costs import Prices, costs
+from planner.combinations import Combination
+from planner.comparison import compare
+from planner.costs import compute_costs, read_prices
+from planner.engine.outcome import Limits, Outcome
 from planner.measurements import Measurements
-from planner.outcome import FLEET, PROVISIONED, Limits, Outcome
-from planner.plans import plan
 from planner.simulate import simulate
-from planner.strategies import Fleet, OnToken, Provisioned, Schedule, Strategy
+from planner.strategies import Fleet, OnToken, ProvisionedConcurrency, ScheduledPings, SnapStart
+from planner.strategies.protocol import Strategy
+from planner.strategies.provisioned_concurrency import BUSY_SECONDS
 from planner.traffic import Traffic
 from planner.windows import Window
 
-BEGAN = datetime(2026, 11, 2, 8, 59, tzinfo=UTC)  # a Monday, a minute before the window opens
-PRICES = Prices.read()
+BEGAN = datetime(2026, 11, 2, 8, 59, tzinfo=UTC)  # a Monday, one minute before the window opens
+PRICES = read_prices()
 
 gaps = st.lists(st.sampled_from([0.0, 0.1, 1.0, 7.0, 60.0, 400.0, 2_000.0]), max_size=40)
 seconds = st.sampled_from([0.0, 0.05, 2.0, 30.0])
@@ -29,8 +32,8 @@ windows = st.sampled_from([(), (Window(),)])
 
 @st.composite
 def traffics(draw: st.DrawFn) -> Traffic:
-    first, submits, tokens = draw(st.sampled_from([0.0, 59.0])), draw(gaps), draw(gaps)
-    submits = np.cumsum([first, *submits])
+    first, tokens = draw(st.sampled_from([0.0, 59.0])), draw(gaps)
+    submits = np.cumsum(np.array([first, *draw(gaps)]))
     runs = np.array(draw(st.lists(seconds, min_size=len(submits), max_size=len(submits))))
     last = float(submits[-1])
     times = np.cumsum(np.array([0.0, *tokens]))
@@ -38,21 +41,18 @@ def traffics(draw: st.DrawFn) -> Traffic:
 
 
 @st.composite
-def chosen(draw: st.DrawFn) -> Strategy:
+def combinations(draw: st.DrawFn) -> Combination:
     few = st.integers(1, 3)
-    snapstart = draw(st.booleans())
+    has_snapshots = draw(st.booleans())
     on_token = st.builds(
-        OnToken, environments=few, cooldown_seconds=st.sampled_from([0, 120]), closes_race=st.booleans()
+        OnToken, environments=few, cooldown_seconds=st.sampled_from([0, 120]), assigns_jobs=st.booleans()
     )
+    pings = st.builds(ScheduledPings, environments=few, windows=windows)
+    provisioned = st.builds(ProvisionedConcurrency, environments=few, windows=windows)
     fleet = st.builds(Fleet, min=st.just(1), max=few, slots=few, backlog_per_instance=st.just(1), beside=st.booleans())
-    return Strategy(
-        name="any",
-        on_token=draw(st.none() | on_token),
-        schedule=draw(st.none() | st.builds(Schedule, environments=few, windows=windows)),
-        provisioned=None if snapstart else draw(st.none() | st.builds(Provisioned, environments=few, windows=windows)),
-        fleet=draw(st.none() | fleet),
-        snapstart=snapstart,
-    )
+    ready = SnapStart() if has_snapshots else draw(st.none() | provisioned)
+    chosen: list[Strategy | None] = [draw(st.none() | on_token), draw(st.none() | pings), ready]
+    return Combination("random", tuple(one for one in [*chosen, draw(st.none() | fleet)] if one))
 
 
 limits = st.builds(Limits, account=st.integers(3, 12), mapping=st.integers(2, 12))
@@ -66,7 +66,7 @@ measurements = st.builds(
 
 
 def intervals(outcome: Outcome) -> dict[int, list[tuple[float, float]]]:
-    """When each environment runs a job."""
+    """Return the times when each environment runs a job."""
     by_environment: dict[int, list[tuple[float, float]]] = {}
     columns = (outcome.environments.tolist(), outcome.begins.tolist(), outcome.finishes.tolist())
     for environment, begin, finish in zip(*columns, strict=True):
@@ -74,10 +74,12 @@ def intervals(outcome: Outcome) -> dict[int, list[tuple[float, float]]]:
     return by_environment
 
 
-@given(traffic=traffics(), strategy=chosen(), measured=measurements, limit=limits)
-def test_every_job_is_served_once_by_one_environment_at_a_time(traffic, strategy, measured, limit):
-    """Nothing begins before it arrived, and what the environments ran adds up to the jobs."""
-    outcome = simulate(traffic, strategy, measured=measured, limits=limit)
+@given(traffic=traffics(), combination=combinations(), measured=measurements, limit=limits)
+def test_every_job_runs_once_in_an_environment_of_its_own(
+    traffic: Traffic, combination: Combination, measured: Measurements, limit: Limits
+) -> None:
+    """No job begins before it arrived, and no environment runs two jobs at once."""
+    outcome = simulate(traffic, combination, measured=measured, limits=limit)
     assert len(outcome.begins) == len(traffic.submits)
     assert (outcome.begins >= traffic.submits).all()
     assert (outcome.finishes >= outcome.begins).all()
@@ -86,44 +88,50 @@ def test_every_job_is_served_once_by_one_environment_at_a_time(traffic, strategy
         assert all(end <= begin + 1e-6 for (_, end), (begin, _) in pairwise(spans))
 
 
-@given(traffic=traffics(), strategy=chosen(), measured=measurements, limit=limits)
-def test_no_more_run_at_a_time_than_the_limits_allow(traffic, strategy, measured, limit):
-    outcome = simulate(traffic, strategy, measured=measured, limits=limit)
-    on_lambda = outcome.environments < FLEET
+@given(traffic=traffics(), combination=combinations(), measured=measurements, limit=limits)
+def test_jobs_at_a_time_stay_within_the_limits(
+    traffic: Traffic, combination: Combination, measured: Measurements, limit: Limits
+) -> None:
+    outcome = simulate(traffic, combination, measured=measured, limits=limit)
+    on_lambda = outcome.on_lambda
     edges = [(begin, 1) for begin in outcome.begins[on_lambda]]
     edges += [(finish - 1e-6, -1) for finish in outcome.finishes[on_lambda]]
     running = np.cumsum([step for _, step in sorted(edges)])
     assert max(running, default=0) <= min(limit.account, limit.mapping)
 
 
-@given(traffic=traffics(), strategy=chosen(), measured=measurements, limit=limits)
-def test_usage_adds_up(traffic, strategy, measured, limit):
-    outcome = simulate(traffic, strategy, measured=measured, limits=limit)
+@given(traffic=traffics(), combination=combinations(), measured=measurements, limit=limits)
+def test_usage_adds_up_to_the_jobs(
+    traffic: Traffic, combination: Combination, measured: Measurements, limit: Limits
+) -> None:
+    outcome = simulate(traffic, combination, measured=measured, limits=limit)
     usage = outcome.usage
-    on_fleet = float(outcome.runs[outcome.environments >= FLEET].sum())
-    assert usage.on_demand_seconds + usage.provisioned_seconds + on_fleet == pytest.approx(float(outcome.runs.sum()))
-    cold = {(int(one)) for one in outcome.environments[outcome.cold]}
-    assert all(one < PROVISIONED for one in cold)
-    assert len(cold) <= usage.cold_starts
-    assert usage.restores == (usage.cold_starts if strategy.snapstart else 0)
+    on_fleet = float(outcome.runs[~outcome.on_lambda].sum())
+    assert usage.on_demand_seconds + usage.amounts[BUSY_SECONDS] + on_fleet == pytest.approx(float(outcome.runs.sum()))
+    assert outcome.on_demand[outcome.cold].all()
+    assert len(set(outcome.environments[outcome.cold].tolist())) <= usage.cold_starts
     assert usage.wasted_seconds >= 0
-    if strategy == Strategy(name="any"):
-        assert usage.pings == usage.rounds == usage.delayed == 0
+    if combination.strategies in {(), (SnapStart(),)}:
+        assert usage.pings == usage.warm_ups == usage.assigned == 0
+    if combination.strategies == (SnapStart(),):
+        assert usage.downloads == 0
 
 
-@given(traffic=traffics(), strategy=chosen(), measured=measurements, limit=limits)
-def test_the_parts_of_the_price_add_up(traffic, strategy, measured, limit):
-    outcome = simulate(traffic, strategy, measured=measured, limits=limit)
-    parts = costs(outcome.usage, strategy, measured=measured, prices=PRICES)
+@given(traffic=traffics(), combination=combinations(), measured=measurements, limit=limits)
+def test_the_parts_of_the_cost_add_up(
+    traffic: Traffic, combination: Combination, measured: Measurements, limit: Limits
+) -> None:
+    outcome = simulate(traffic, combination, measured=measured, limits=limit)
+    parts = compute_costs(outcome.usage, combination, measured=measured, prices=PRICES)
     assert all(usd >= 0 for usd in parts.values())
-    [line] = plan(traffic, [strategy], measured=measured, prices=PRICES, limits=limit)
-    assert line.usd == pytest.approx(sum(parts.values()) * traffic.per_month)
-    assert line.usd == pytest.approx(sum(line.usd_parts.values()))
+    [forecast] = compare(traffic, [combination], measured=measured, prices=PRICES, limits=limit)
+    assert forecast.usd == pytest.approx(sum(parts.values()) * traffic.monthly_factor)
+    assert forecast.usd == pytest.approx(sum(forecast.usd_parts.values()))
 
 
-@given(traffic=traffics(), strategy=chosen(), seed=st.integers(0, 5))
-def test_a_seed_repeats_everything(traffic, strategy, seed):
-    one, other = (simulate(traffic, strategy, measured=Measurements(), seed=seed) for _ in range(2))
+@given(traffic=traffics(), combination=combinations(), seed=st.integers(0, 5))
+def test_the_same_seed_gives_the_same_outcome(traffic: Traffic, combination: Combination, seed: int) -> None:
+    one, other = (simulate(traffic, combination, measured=Measurements(), seed=seed) for _ in range(2))
     assert one.usage == other.usage
     assert (one.begins == other.begins).all()
     assert (one.environments == other.environments).all()

@@ -1,31 +1,33 @@
-"""What the planner cannot use: each is refused in one line, by its field, and in a trace by its line."""
+"""Invalid input. The planner refuses it in one line that names the field, and for a trace the line of the file."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 import planner
-from planner.costs import PRICES
+from planner.prices import PRICES
 
 REFUSED = {
     "unordered": ("timestamp,event\n10,submit\n9,submit\n", "line 3, timestamp"),
-    "no number": ("timestamp,event\nnoon,submit\n", "line 2, timestamp"),
-    "no offset": ("timestamp,event\n2026-11-02T09:00:00,submit\n", "line 2, timestamp"),
+    "not a number": ("timestamp,event\nnoon,submit\n", "line 2, timestamp"),
+    "without an offset": ("timestamp,event\n2026-11-02T09:00:00,submit\n", "line 2, timestamp"),
     "negative": ("timestamp,event\n-1,submit\n", "line 2, timestamp"),
     "infinite": ("timestamp,event\ninf,submit\n", "line 2, timestamp"),
     "other event": ("timestamp,event\n1,poll\n", "line 2, event"),
-    "fields": ("timestamp,event\n\n1\n", "line 3, row"),
-    "no submit": ("timestamp,event\n1,token\n", "no submit"),
+    "too few fields": ("timestamp,event\n\n1\n", "line 3, row"),
+    "without a submit": ("timestamp,event\n1,token\n", "no submit"),
     "before 1970": ("timestamp,event\n1969-12-31T00:00:00Z,submit\n", "line 2, timestamp"),
     "digits of another script": ("timestamp,event\n\u0661,submit\n", "line 2, timestamp"),
     "underscores": ("timestamp,event\n1_000,submit\n", "line 2, timestamp"),
-    "no UTF-8": ("timestamp,event\n1,submit\n\udce9,submit\n", "line 3, timestamp"),
+    "not UTF-8": ("timestamp,event\n1,submit\n\udce9,submit\n", "line 3, timestamp"),
     "UTF-16": ("\udcff\udcfet\x00i\x00", "line 1, header"),
-    "too long a field": (f"timestamp,event\n1,submit\n2,{'x' * 200_000}\n", "line 3, row"),
-    "a quote that goes over lines": ('timestamp,event\n1,"sub\nmit"\n2,x\n', "line 2, event"),
-    "after a row of two lines": (
+    "a field that is too long": (f"timestamp,event\n1,submit\n2,{'x' * 200_000}\n", "line 3, row"),
+    "a quoted field over two lines": ('timestamp,event\n1,"sub\nmit"\n2,x\n', "line 2, event"),
+    "after a row over two lines": (
         'app,func,end_timestamp,duration\n"a\nb",f,2,1\na,f,x,1\n',
         "line 4, end",
     ),
@@ -41,7 +43,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_trace_that_cannot_be_used_is_refused_by_line(name, tmp_path, capsys):
+def test_an_invalid_trace_is_refused_with_its_line(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     content, named = REFUSED[name]
     trace = tmp_path / "trace.csv"
     trace.write_bytes(content.encode("utf-8", "surrogateescape"))
@@ -79,7 +83,9 @@ def test_a_trace_that_cannot_be_used_is_refused_by_line(name, tmp_path, capsys):
         (["--measurements", "/nowhere"], "measurements"),
     ],
 )
-def test_options_that_cannot_be_used_are_refused_by_name(options, named, capsys):
+def test_an_invalid_option_is_refused_with_its_name(
+    options: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert_refused(capsys, ["office", *options], f"{named}:")
 
 
@@ -98,19 +104,22 @@ def test_options_that_cannot_be_used_are_refused_by_name(options, named, capsys)
         ({"name": "x", "schedule": {"windows": [{"start": "09:00Z"}]}}, "strategies[0].schedule.windows[0]: start"),
         ({"name": "x", "snapstart": True, "provisioned": {}}, "snapstart: Lambda does not allow"),
         ({"name": "x", "fleet": {"min": 5, "max": 1}}, "fleet: max"),
+        ({"name": "x", "fleet": {"min": 0}}, "fleet: min"),
         ({"name": "x", "fleet": {"instance_type": "z9.huge"}}, "fleet.instance_type"),
         ({"name": "x", "provisioned": {"environments": 2000}}, "provisioned.environments"),
         ({"name": "x", "schedule": {"windows": [{}, {"start": "16:00", "end": "18:00"}]}}, "schedule.windows[1]"),
         ({"name": "x", "schedule": {"windows": [{"timezone": "Mars"}]}}, "strategies[0].schedule.windows[0]: timezone"),
     ],
 )
-def test_a_strategy_that_cannot_be_is_refused_by_its_field(strategy, named, tmp_path, capsys):
+def test_an_invalid_strategy_is_refused_with_its_field(
+    strategy: dict[str, Any], named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "strategies.json"
     file.write_text(json.dumps([strategy]))
     assert_refused(capsys, ["office", "--clients", "1", "--strategies", str(file)], named)
 
 
-def test_windows_that_overlap_across_time_zones_are_refused(tmp_path, capsys):
+def test_windows_that_overlap_across_time_zones_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "strategies.json"
     windows = [{"timezone": "Europe/London"}, {"timezone": "Europe/Paris"}]
     file.write_text(json.dumps([{"name": "x", "provisioned": {"windows": windows}}]))
@@ -120,16 +129,21 @@ def test_windows_that_overlap_across_time_zones_are_refused(tmp_path, capsys):
 @pytest.mark.parametrize(
     "content", ["", "[]", "[" * 100_000, '[{"name": "x"}, {"name": "x"}]', '[{"name": "\\ud800"}]']
 )
-def test_a_list_of_strategies_that_cannot_be_used_is_refused(content, tmp_path, capsys):
+def test_an_invalid_strategies_file_is_refused(
+    content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "strategies.json"
     file.write_text(content)
     assert_refused(capsys, ["office", "--clients", "1", "--strategies", str(file)], "strategies")
 
 
-def test_the_last_strategy_is_refused_before_the_first_is_simulated(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("planner.plans.simulate", lambda *_, **__: pytest.fail("It was simulated"))
+def test_an_invalid_last_strategy_is_refused_before_the_first_is_simulated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("planner.comparison.simulate", lambda *_, **__: pytest.fail("A strategy was simulated"))
     file = tmp_path / "strategies.json"
-    for last in ({"provisioned": {"environments": 2000}}, {"fleet": {"instance_type": "z9.huge"}}):
+    lasts: list[dict[str, Any]] = [{"provisioned": {"environments": 2000}}, {"fleet": {"instance_type": "z9.huge"}}]
+    for last in lasts:
         file.write_text(json.dumps([{"name": "first"}, {"name": "last", **last}]))
         assert_refused(capsys, ["office", "--clients", "1", "--strategies", str(file)], next(iter(last)))
 
@@ -149,7 +163,9 @@ def test_the_last_strategy_is_refused_before_the_first_is_simulated(tmp_path, ca
         ({"unknown": 1}, "prices.unknown: "),
     ],
 )
-def test_prices_that_cannot_be_used_are_refused_by_name(changes, named, tmp_path, capsys):
+def test_an_invalid_price_is_refused_with_its_name(
+    changes: dict[str, Any], named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     prices = {**json.loads(PRICES.read_text()), **changes}
     file = tmp_path / "prices.json"
     file.write_text(json.dumps({name: price for name, price in prices.items() if price is not None}))
@@ -168,14 +184,14 @@ def test_prices_that_cannot_be_used_are_refused_by_name(changes, named, tmp_path
         '{"idle_lifetime_seconds": [9, 3]}',
     ],
 )
-def test_measurements_that_cannot_be_used_are_refused(content, tmp_path, capsys):
+def test_invalid_measurements_are_refused(content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "measured.json"
     file.write_text(content)
     assert_refused(capsys, ["office", "--measurements", str(file)], "measurements")
 
 
 def assert_refused(capsys: pytest.CaptureFixture[str], arguments: list[str], named: str) -> None:
-    """In one line, and with nothing but that."""
+    """Check that the planner prints one line, with `named`, and exits with status 2."""
     assert planner.main(arguments) == 2
     output = capsys.readouterr()
     assert named in output.err

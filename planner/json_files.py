@@ -1,4 +1,4 @@
-"""JSON files, read into models; what is wrong with one is said by its field."""
+"""Reading of JSON files into models, with errors that name the field."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from planner.errors import PlannerError
 _T = TypeVar("_T")
 
 
-def read(path: Path, kind: TypeAdapter[_T], *, field: str) -> _T:
-    """What a JSON file holds; `field` is what it is for.
+def read_json(path: Path, kind: TypeAdapter[_T], *, field: str) -> _T:
+    """Return the content of a JSON file, validated. Error messages start with `field`.
 
     Raises:
-        PlannerError: when it cannot be read or used.
+        PlannerError: If the file cannot be read, or its content is not valid.
     """
     try:
         content = path.read_bytes()
@@ -26,11 +26,11 @@ def read(path: Path, kind: TypeAdapter[_T], *, field: str) -> _T:
     try:
         return kind.validate_json(content.removeprefix(codecs.BOM_UTF8))
     except ValidationError as error:
-        raise PlannerError(*_first(error, field)) from None
+        raise PlannerError(*_describe_first(error, field)) from None
 
 
-def _first(error: ValidationError, within: str) -> tuple[str, str]:
-    """The field and the problem of the first thing that is wrong."""
+def _describe_first(error: ValidationError, field: str) -> tuple[str, str]:
+    """Return the path of the first invalid field, and its problem."""
     first = error.errors()[0]
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
-    return within + path, first["msg"].removeprefix("Value error, ")
+    return field + path, first["msg"].removeprefix("Value error, ")
