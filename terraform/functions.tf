@@ -133,9 +133,9 @@ locals {
     Resource = [aws_sqs_queue.webhooks.arn]
   }
 
-  # AWS authorizes a batch by the name of the single call. The local cloud expects the name of the batch call.
-  send_messages   = ["sqs:SendMessage", "sqs:SendMessageBatch"]
-  delete_messages = ["sqs:DeleteMessage", "sqs:DeleteMessageBatch"]
+  # AWS authorizes a batch by the name of the single call.
+  send_messages   = concat(["sqs:SendMessage"], lookup(var.emulator_actions, "sqs:SendMessage", []))
+  delete_messages = concat(["sqs:DeleteMessage"], lookup(var.emulator_actions, "sqs:DeleteMessage", []))
 }
 
 resource "aws_lambda_layer_version" "main" {

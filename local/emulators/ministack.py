@@ -56,7 +56,14 @@ class MiniStack:
     # Functions run under MiniStack's own Python.
     build_target: Target = "local"
     # The tag pins the id of an API, so that its URL is known before Terraform makes it.
-    terraform_variables: Mapping[str, Any] = {"tags": {"ms-custom-id": API_ID}}
+    # MiniStack authorizes a batch by the name of the batch call.
+    terraform_variables: Mapping[str, Any] = {
+        "tags": {"ms-custom-id": API_ID},
+        "emulator_actions": {
+            "sqs:SendMessage": ["sqs:SendMessageBatch"],
+            "sqs:DeleteMessage": ["sqs:DeleteMessageBatch"],
+        },
+    }
 
     def compute_source_digest(self) -> str:
         """Return a digest of the two requirements files and of this Python."""
