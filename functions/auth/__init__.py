@@ -1,1 +1,1 @@
-"""Function `auth`: authenticates clients, mints tokens and thereby warms the worker."""
+"""The function `auth`: it issues access tokens, and starts a warm-up of the worker with each of them."""
