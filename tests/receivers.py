@@ -1,4 +1,4 @@
-"""Receivers of webhooks on loopback ports, mostly ill-behaved, and the authority that certifies them."""
+"""Receivers of webhooks on loopback ports, most of them ill-behaved, and the authority of their certificates."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -21,17 +22,21 @@ from cryptography.x509.oid import NameOID
 
 LOOPBACK = "127.0.0.1"
 
+# Waits for so many seconds, or until the receiver stops. Returns whether it stops.
+Wait = Callable[[float], bool]
+Respond = Callable[[socket.socket, Wait], None]
+
 
 @dataclass
 class Receiver:
-    """Hands each connection, its request read, to `answer`; `wait(seconds)` there ends early, with True, at the end.
+    """A server that passes each connection to `respond` after it has read the request.
 
-    With `reads` false it hands over the connection as it came.
+    If `reads_request` is false, it passes the connection without reading.
     """
 
-    answer: Callable[[socket.socket, Callable[[float], bool]], None]
-    tls: ssl.SSLContext | None = None
-    reads: bool = True
+    respond: Respond
+    tls_context: ssl.SSLContext | None = None
+    reads_request: bool = True
     address: str = LOOPBACK
     port: int = 0
     connections: int = 0
@@ -48,7 +53,7 @@ class Receiver:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Hang up."""
+        """Stop."""
         self._stop.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join(10)
@@ -62,74 +67,104 @@ class Receiver:
             except OSError:
                 return
             self.connections += 1
-            # A client that hangs up, as one that does not like the certificate, is nothing to remark on.
+            # A client may end the connection, for example because it refuses the certificate.
             with suppress(OSError), closing(connection):
                 connection.settimeout(10)
                 self._handle(connection)
 
     def _handle(self, connection: socket.socket) -> None:
-        if self.tls is not None:
-            with self.tls.wrap_socket(connection, server_side=True) as encrypted:
-                self._respond(encrypted)
+        if self.tls_context is not None:
+            with self.tls_context.wrap_socket(connection, server_side=True) as encrypted:
+                self._read_and_respond(encrypted)
         else:
-            self._respond(connection)
+            self._read_and_respond(connection)
 
-    def _respond(self, connection: socket.socket) -> None:
-        if self.reads:
+    def _read_and_respond(self, connection: socket.socket) -> None:
+        if self.reads_request:
             self.requests.append(read_request(connection))
-        self.answer(connection, self._stop.wait)
+        self.respond(connection, self._stop.wait)
+
+
+class StartReceiver(Protocol):
+    """A function that starts a receiver. Its parameters are the fields of `Receiver`."""
+
+    def __call__(
+        self,
+        respond: Respond,
+        tls_context: ssl.SSLContext | None = None,
+        reads_request: bool = True,
+        address: str = LOOPBACK,
+        port: int = 0,
+    ) -> Receiver:
+        """Start a receiver."""
+
+
+def manage_receivers() -> Iterator[StartReceiver]:
+    """Yield a function that starts receivers. Stop all of them at the end. Use it as a fixture."""
+    with ExitStack() as stack:
+
+        def start(
+            respond: Respond,
+            tls_context: ssl.SSLContext | None = None,
+            reads_request: bool = True,
+            address: str = LOOPBACK,
+            port: int = 0,
+        ) -> Receiver:
+            return stack.enter_context(Receiver(respond, tls_context, reads_request, address, port))
+
+        yield start
 
 
 def read_request(connection: socket.socket) -> bytes:
     """Read one request with a `content-length`."""
     data = b""
     while b"\r\n\r\n" not in data:
-        data += _some(connection)
+        data += _receive(connection)
     head, _, body = data.partition(b"\r\n\r\n")
     length = next(
         int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")
     )
     while len(body) < length:
-        body += _some(connection)
+        body += _receive(connection)
     return head + b"\r\n\r\n" + body
 
 
-def _some(connection: socket.socket) -> bytes:
+def _receive(connection: socket.socket) -> bytes:
     data = connection.recv(65_536)
     if not data:
-        raise ConnectionError("The client hung up")
+        raise ConnectionError("The client has ended the connection")
     return data
 
 
-def says(*parts: bytes) -> Callable[..., None]:
-    """Answers with `parts` and hangs up."""
+def reply(*parts: bytes) -> Respond:
+    """Return a function that sends `parts` and ends the connection."""
     return lambda connection, wait: connection.sendall(b"".join(parts))
 
 
-def drips(*parts: bytes, drop: bytes = b"x", seconds: float = 0.05) -> Callable[..., None]:
-    """Answers with `parts`, then with `drop` again and again, a pause before each."""
+def drip(*parts: bytes, drop: bytes = b"x", seconds: float = 0.05) -> Respond:
+    """Return a function that sends `parts`, and then `drop` every few `seconds`, without end."""
 
-    def answer(connection: socket.socket, wait: Callable[[float], bool]) -> None:
+    def respond(connection: socket.socket, wait: Wait) -> None:
         connection.sendall(b"".join(parts))
         while not wait(seconds):
             connection.sendall(drop)
 
-    return answer
+    return respond
 
 
-def floods(*parts: bytes, drop: bytes) -> Callable[..., None]:
-    """Answers with `parts`, then with `drop` without end."""
-    return drips(*parts, drop=drop, seconds=0)
+def flood(*parts: bytes, drop: bytes) -> Respond:
+    """Return a function that sends `parts`, and then `drop` without a pause and without end."""
+    return drip(*parts, drop=drop, seconds=0)
 
 
-def hangs(*parts: bytes) -> Callable[..., None]:
-    """Answers with `parts` and then no more."""
+def hang(*parts: bytes) -> Respond:
+    """Return a function that sends `parts` and then nothing more."""
 
-    def answer(connection: socket.socket, wait: Callable[[float], bool]) -> None:
+    def respond(connection: socket.socket, wait: Wait) -> None:
         connection.sendall(b"".join(parts))
         wait(30)
 
-    return answer
+    return respond
 
 
 class Authority:
@@ -139,18 +174,20 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self._certificate = self._certify(
-            self._name, self._key, (_usage(), x509.BasicConstraints(ca=True, path_length=0))
+            self._name, self._key, (_key_usage(), x509.BasicConstraints(ca=True, path_length=0))
         )
 
-    @property
-    def trust(self) -> ssl.SSLContext:
-        """What a client needs that trusts this authority and no other."""
-        return ssl.create_default_context(cadata=_pem(self._certificate).decode())
+    def client_context(self) -> ssl.SSLContext:
+        """Return the TLS context of a client that trusts only this authority."""
+        return ssl.create_default_context(cadata=_encode_certificate(self._certificate).decode())
 
-    def server(self, *names: str, days: int = 1, sni: list[str | None] | None = None) -> ssl.SSLContext:
-        """What a server of these names or addresses needs; `sni` collects the names that its clients ask for.
+    def server_context(self, *names: str, days: int = 1, sni: list[str | None] | None = None) -> ssl.SSLContext:
+        """Return the TLS context of a server with these names or addresses.
 
-        With a negative number of `days` the certificate has expired.
+        Args:
+            names: The names and addresses of the certificate.
+            days: The days until the certificate expires. If the number is negative, it has expired.
+            sni: A list to which the server adds the names that its clients ask for (RFC 6066, section 3).
         """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
@@ -159,9 +196,14 @@ class Authority:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         with tempfile.TemporaryDirectory() as folder:
             chain = Path(folder, "chain.pem")
-            chain.write_bytes(_private_pem(key) + _pem(certificate))
+            chain.write_bytes(_encode_key(key) + _encode_certificate(certificate))
             context.load_cert_chain(chain)
-        context.sni_callback = lambda _connection, name, _context: None if sni is None else sni.append(name)
+
+        def record_name(_connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
+            if sni is not None:
+                sni.append(name)
+
+        context.sni_callback = record_name
         return context
 
     def _certify(
@@ -196,24 +238,29 @@ def _general_name(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def _usage() -> x509.KeyUsage:
-    uses = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
-    uses += ("key_cert_sign", "crl_sign", "encipher_only", "decipher_only")
+def _key_usage() -> x509.KeyUsage:
+    uses = (
+        "digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
+        "key_cert_sign", "crl_sign", "encipher_only", "decipher_only",
+    )  # fmt: skip
     return x509.KeyUsage(**{use: use in ("key_cert_sign", "crl_sign") for use in uses})
 
 
-def _pem(certificate: x509.Certificate) -> bytes:
+def _encode_certificate(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def _encode_key(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
 
 class Resolver:
-    """Answers with one list of addresses after the other, the last one for ever, and remembers what it was asked."""
+    """A resolver that returns one list of addresses after the other, and the last one from then on.
+
+    `asked` lists the names that it was asked for.
+    """
 
     def __init__(self, *answers: list[str]) -> None:
         self._answers = itertools.chain(answers, itertools.repeat(answers[-1]))
@@ -222,9 +269,3 @@ class Resolver:
     def __call__(self, host: str) -> list[str]:
         self.asked.append(host)
         return next(self._answers)
-
-
-def running() -> Iterator[Callable[..., Receiver]]:
-    """A way to start receivers, which hang up in the end."""
-    with ExitStack() as stack:
-        yield lambda *arguments, **options: stack.enter_context(Receiver(*arguments, **options))

@@ -1,1 +1,1 @@
-"""Function `webhook`: announces the end of a job to its client's URL."""
+"""The function `webhook`: it delivers webhook events to the URLs of clients."""

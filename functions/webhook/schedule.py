@@ -1,4 +1,4 @@
-"""When a delivery is attempted again, and when it is over. Pure: the time and the chance are given."""
+"""The schedule of a delivery's attempts. It does no I/O: the caller passes the time and the random number."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
-from shared.models import DeliveryState
+from shared.webhooks.delivery import DeliveryState
 
-# Seconds from one attempt to the next: at once, then over a little more than a day.
+# Seconds before each attempt. The first attempt is made at once, the last one about 28 hours later.
 DELAYS_SECONDS = (0, 5, 5 * 60, 30 * 60, 2 * 3_600, 5 * 3_600, 10 * 3_600, 10 * 3_600)
-_JITTER = 0.2  # so that what failed together does not come back together
-_RETRY_AFTER_CEILING = 2  # times the delay: a receiver can slow its deliveries, not park them
+_JITTER = 0.2  # deliveries that failed together must not be attempted together again
+_RETRY_AFTER_CEILING = 2  # times the delay: a receiver may slow its deliveries down, but not stop them
 _BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 _SECONDS = re.compile(r"[0-9]{1,64}")
 
 
 @dataclass(frozen=True)
-class Step:
-    """What follows an attempt; `delay_ms` until the next one, only while the delivery is pending."""
+class Decision:
+    """The state of a delivery after an attempt. While it is pending, `delay_ms` is the time until the next attempt."""
 
     state: DeliveryState
     delay_ms: int | None = None
@@ -28,52 +28,65 @@ class Step:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The attempts of a delivery: one for each delay."""
+    """The schedule of attempts: one attempt for each delay."""
 
     delays_seconds: tuple[float, ...] = DELAYS_SECONDS
 
-    def after(
-        self, attempts: int, *, status: int | None, retry_after: str | None = None, now: int, chance: float
-    ) -> Step:
-        """What follows the attempt that was number `attempts`, from 1 on, at `now` (ms since the epoch).
+    @property
+    def attempts_limit(self) -> int:
+        """Return the number of attempts after which a delivery has failed."""
+        return len(self.delays_seconds)
 
-        2xx delivers; 410 disables; anything else fails the attempt, a redirect and no answer (`status` None) too, and
-        the last attempt's failure is the delivery's. `retry_after` is the header's value (RFC 9110, section
-        10.2.3); a 429 or 503 may stretch the delay with it to the double. `chance`, from 0 to below 1, places
-        the next attempt within the jitter.
+    def decide(
+        self, attempt: int, *, status: int | None, retry_after: str | None = None, now: int, chance: float
+    ) -> Decision:
+        """Return the decision after an attempt.
+
+        A status 2xx means delivered, and 410 disables the delivery. Anything else fails the attempt, also a redirect.
+        A receiver that answers 429 or 503 may extend the delay with `retry_after`, up to twice the delay.
+
+        Args:
+            attempt: The number of the attempt, from 1.
+            status: The HTTP status of the answer, or None if there was no answer.
+            retry_after: The value of the header `Retry-After` (RFC 9110, section 10.2.3).
+            now: The current time (ms).
+            chance: A random number from 0 to below 1, for the jitter.
         """
         if status is not None and 200 <= status < 300:
-            return Step("delivered")
+            return Decision("delivered")
         if status == HTTPStatus.GONE:
-            return Step("disabled")
-        if attempts >= len(self.delays_seconds):
-            return Step("failed")
-        delay_ms = self.delay_ms(attempts, chance=chance)
+            return Decision("disabled")
+        if attempt >= self.attempts_limit:
+            return Decision("failed")
+        delay_ms = self.compute_delay_ms(attempt, chance=chance)
         if status in _BUSY and retry_after is not None:
-            asked_ms = retry_after_ms(retry_after, now=now) or 0
-            delay_ms = max(delay_ms, min(asked_ms, _RETRY_AFTER_CEILING * delay_ms))
-        return Step("pending", delay_ms)
+            delay_ms = _extend(delay_ms, parse_retry_after(retry_after, now=now) or 0)
+        return Decision("pending", delay_ms)
 
-    def delay_ms(self, attempts: int, *, chance: float) -> int:
-        """Milliseconds from attempt number `attempts` to the next; 0 attempts: to the first."""
-        return round(self.delays_seconds[attempts] * 1_000 * (1 + _JITTER * (2 * chance - 1)))
+    def compute_delay_ms(self, attempt: int, *, chance: float) -> int:
+        """Return the milliseconds between attempt number `attempt` and the next one. Number 0 is the creation."""
+        return round(self.delays_seconds[attempt] * 1_000 * (1 + _JITTER * (2 * chance - 1)))
 
 
-def retry_after_ms(value: str, *, now: int) -> int | None:
-    """How long `Retry-After` asks to wait from `now` (both ms); None when it says nothing that can be read.
+def _extend(delay_ms: int, requested_ms: int) -> int:
+    return max(delay_ms, min(requested_ms, _RETRY_AFTER_CEILING * delay_ms))
 
-    The value is a number of seconds or an HTTP-date, in any of the three forms (RFC 9110, section 5.6.7).
+
+def parse_retry_after(value: str, *, now: int) -> int | None:
+    """Return the milliseconds to wait from `now` (ms) according to a `Retry-After`, or None if it is malformed.
+
+    The value is a number of seconds or an HTTP-date in one of its three forms (RFC 9110, section 5.6.7).
     """
     value = value.strip(" \t")
     if _SECONDS.fullmatch(value):
         return int(value) * 1_000
     try:
-        moment = parsedate_to_datetime(value)
+        time = parsedate_to_datetime(value)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    return max(round(_utc(moment).timestamp() * 1_000) - now, 0)
+    return max(round(_to_utc(time).timestamp() * 1_000) - now, 0)
 
 
-def _utc(moment: datetime) -> datetime:
-    # An HTTP-date is in UTC; the form of asctime does not say so.
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+def _to_utc(time: datetime) -> datetime:
+    # Every HTTP-date is in UTC, but the form of asctime does not name its zone.
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

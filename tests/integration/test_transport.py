@@ -1,4 +1,4 @@
-"""The transport of webhooks, over real sockets: whom it calls, and what it makes of whoever answers."""
+"""The transport of webhooks over real sockets: the addresses that it calls, and its results for many answers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import ssl
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -16,23 +17,36 @@ from functions.webhook.transport import (
     BODY_LIMIT,
     EXCERPT_LIMIT,
     HEAD_LIMIT,
-    Outcome,
+    AttemptResult,
     Transport,
-    excerpt,
-    system_addresses,
-    system_trust,
+    build_tls_context,
+    make_excerpt,
+    resolve_host,
 )
 from tests.hostile import HOSTILE_ADDRESSES, HOSTILE_URLS, LOOPBACK_URLS
-from tests.receivers import Authority, Receiver, Resolver, drips, floods, hangs, read_request, running, says
+from tests.receivers import (
+    Authority,
+    Receiver,
+    Resolver,
+    Respond,
+    StartReceiver,
+    Wait,
+    drip,
+    flood,
+    hang,
+    manage_receivers,
+    read_request,
+    reply,
+)
 
 DEADLINE = 0.4  # seconds
-PATIENCE = DEADLINE + 3.0  # the machine may be busy
+LATEST = DEADLINE + 3.0  # seconds; the machine may be busy
 HEADERS = {"webhook-id": "job.1.succeeded", "webhook-timestamp": "1674087231", "webhook-signature": "v1,abc="}
 BODY = b'{"type":"job.succeeded"}'
 HOST = "receiver.example"
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
-NAMELESS = Resolver([])
-TRUST = system_trust()  # made once: it reads all the authorities
+NO_ADDRESSES = Resolver([])
+TLS_CONTEXT = build_tls_context()  # built once, because it reads all authorities of the system
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +55,14 @@ def authority() -> Authority:
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., Receiver]]:
-    """Starts receivers."""
-    yield from running()
+def start() -> Iterator[StartReceiver]:
+    """Provide a function that starts receivers."""
+    yield from manage_receivers()
 
 
 @pytest.fixture
 def called(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """The addresses and ports that anything connects to; nothing gets through."""
+    """Refuse all connections, and provide the list of the addresses and ports that were called."""
     addresses: list[tuple[str, int]] = []
 
     def connect(_self: socket.socket, address: tuple[str, int]) -> None:
@@ -59,42 +73,56 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     return addresses
 
 
-def post(url: str, **options: object) -> Outcome:
-    """One attempt, of the local cloud unless told otherwise."""
-    settings = {"allow_loopback": True, "resolve": NAMELESS, "trust": TRUST, "deadline_seconds": 5.0, **options}
-    return Transport(**settings).post(url, headers=HEADERS, body=BODY)
+def post(url: str, **options: Any) -> AttemptResult:
+    """Make one attempt. Use the options of the local cloud unless `options` has others."""
+    defaults: dict[str, Any] = {
+        "allow_loopback": True,
+        "resolve": NO_ADDRESSES,
+        "tls_context": TLS_CONTEXT,
+        "deadline_seconds": 5.0,
+    }
+    return Transport(**{**defaults, **options}).post(url, headers=HEADERS, body=BODY)
 
 
-def answered(start: Callable[..., Receiver], answer: Callable[..., None], **options: object) -> SimpleNamespace:
-    """The outcome of an attempt at a receiver, and the seconds that it took."""
-    receiver = start(answer)
-    began = time.monotonic()
-    outcome = post(f"http://127.0.0.1:{receiver.port}/hook", **options)
-    return SimpleNamespace(outcome=outcome, seconds=time.monotonic() - began, receiver=receiver)
+@dataclass
+class TimedAttempt:
+    """An attempt to call a receiver. It took so many `seconds`."""
+
+    result: AttemptResult
+    seconds: float
+    receiver: Receiver
 
 
-# --- Whom it calls ---------------------------------------------------------------------------------------------------
+def call(start: StartReceiver, respond: Respond, **options: Any) -> TimedAttempt:
+    """Start a receiver and make one attempt to call it."""
+    receiver = start(respond)
+    begin = time.monotonic()
+    result = post(f"http://127.0.0.1:{receiver.port}/hook", **options)
+    return TimedAttempt(result, time.monotonic() - begin, receiver)
+
+
+# --- The addresses that it calls -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("url", HOSTILE_URLS + LOOPBACK_URLS, ids=ascii)
-def test_a_hostile_url_is_neither_resolved_nor_called(called: list[tuple[str, int]], url: str) -> None:
+def test_hostile_url_is_neither_resolved_nor_called(called: list[tuple[str, int]], url: str) -> None:
     resolver = Resolver(["127.0.0.1"])
-    outcome = post(url.format(port=""), allow_loopback=False, resolve=resolver)
-    assert (outcome.error, outcome.status) == ("url_refused", None)
+    result = post(url.format(port=""), allow_loopback=False, resolve=resolver)
+    assert (result.error, result.status) == ("url_refused", None)
     assert (resolver.asked, called) == ([], [])
 
 
-def test_a_canary_on_loopback_hears_of_no_hostile_url(start: Callable[..., Receiver]) -> None:
-    """Where loopback and its ports are allowed, only the form of the URL can be the reason."""
-    canary = start(says(OK))
-    start(says(OK), address="::1", port=canary.port)
+def test_canary_on_loopback_is_not_called_by_hostile_urls(start: StartReceiver) -> None:
+    """Loopback and all ports are allowed here, so only the form of the URL can be the reason for the refusal."""
+    canary = start(reply(OK))
+    start(reply(OK), address="::1", port=canary.port)
     resolver = Resolver(["127.0.0.1", "::1"])
     for url in HOSTILE_URLS:
         for scheme in ("https", "http"):
             given = url.format(port=f":{canary.port}").replace("https", scheme, 1)
             for allow_loopback in (True, False):
-                outcome = post(given, allow_loopback=allow_loopback, resolve=resolver)
-                assert outcome.error == "url_refused", ascii(given)
+                result = post(given, allow_loopback=allow_loopback, resolve=resolver)
+                assert result.error == "url_refused", ascii(given)
     assert resolver.asked == []
     assert canary.connections == 0
     assert post(f"http://127.0.0.1:{canary.port}/").status == 200
@@ -102,17 +130,17 @@ def test_a_canary_on_loopback_hears_of_no_hostile_url(start: Callable[..., Recei
 
 
 @pytest.mark.parametrize("address", [*HOSTILE_ADDRESSES, "127.0.0.1", "::1"], ids=ascii)
-def test_a_name_is_not_called_when_one_of_its_addresses_is_hostile(called: list[tuple[str, int]], address: str) -> None:
+def test_name_with_one_hostile_address_is_not_called(called: list[tuple[str, int]], address: str) -> None:
     for addresses in ([address], ["1.1.1.1", address], [address, "1.1.1.1"]):
         resolver = Resolver(addresses, ["1.1.1.1"])
-        outcome = post(f"https://{HOST}/", allow_loopback=False, resolve=resolver)
-        assert outcome.error == "url_refused"
+        result = post(f"https://{HOST}/", allow_loopback=False, resolve=resolver)
+        assert result.error == "url_refused"
         assert resolver.asked == [HOST]
     assert called == []
 
 
 @pytest.mark.parametrize("address", HOSTILE_ADDRESSES, ids=ascii)
-def test_allowing_loopback_lets_no_other_address_pass(called: list[tuple[str, int]], address: str) -> None:
+def test_allowing_loopback_allows_no_other_address(called: list[tuple[str, int]], address: str) -> None:
     for url in (f"https://{HOST}/", f"http://{HOST}:9001/"):
         assert post(url, resolve=Resolver([address])).error == "url_refused"
     assert called == []
@@ -124,31 +152,31 @@ def test_http_and_other_ports_stay_on_the_machine(called: list[tuple[str, int]],
     assert called == []
 
 
-def test_the_second_answer_of_a_resolver_is_never_asked_for(called: list[tuple[str, int]]) -> None:
-    """DNS rebinding: a public address for the check, a private one for the call."""
+def test_name_is_resolved_only_once(called: list[tuple[str, int]]) -> None:
+    """DNS rebinding: the name has a public address at the check, and a private one afterwards."""
     resolver = Resolver(["93.184.215.14"], ["169.254.169.254"])
-    outcome = post(f"https://{HOST}/", allow_loopback=False, resolve=resolver)
-    assert outcome.error == "connection_failed"
+    result = post(f"https://{HOST}/", allow_loopback=False, resolve=resolver)
+    assert result.error == "connection_failed"
     assert resolver.asked == [HOST]
     assert called == [("93.184.215.14", 443)]
 
 
-def test_nothing_but_the_resolver_resolves(
-    start: Callable[..., Receiver], authority: Authority, monkeypatch: pytest.MonkeyPatch
+def test_connection_goes_to_the_checked_address(
+    start: StartReceiver, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is checked is what is connected to, though the name has another address by then."""
-    receiver = start(says(OK), tls=authority.server(HOST))
-    other = start(says(OK), tls=authority.server(HOST), address="127.0.0.2", port=receiver.port)
+    """The resolver would return another address the second time."""
+    receiver = start(reply(OK), tls_context=authority.server_context(HOST))
+    other = start(reply(OK), tls_context=authority.server_context(HOST), address="127.0.0.2", port=receiver.port)
     resolver = Resolver(["127.0.0.1"], ["127.0.0.2"])
     for name in ("getaddrinfo", "gethostbyname", "create_connection"):
         monkeypatch.setattr(socket, name, None)
-    outcome = post(f"https://{HOST}:{receiver.port}/", resolve=resolver, trust=authority.trust)
-    assert outcome.status == 200
+    result = post(f"https://{HOST}:{receiver.port}/", resolve=resolver, tls_context=authority.client_context())
+    assert result.status == 200
     assert (receiver.connections, other.connections) == (1, 0)
     assert resolver.asked == [HOST]
 
 
-def test_an_address_in_the_url_is_not_resolved(called: list[tuple[str, int]]) -> None:
+def test_address_in_the_url_is_not_resolved(called: list[tuple[str, int]]) -> None:
     resolver = Resolver(["127.0.0.1"])
     for url in ("https://1.1.1.1/", "https://[2606:4700::1111]/"):
         assert post(url, allow_loopback=False, resolve=resolver).error == "connection_failed"
@@ -156,10 +184,8 @@ def test_an_address_in_the_url_is_not_resolved(called: list[tuple[str, int]]) ->
     assert resolver.asked == []
 
 
-def test_proxies_of_the_environment_are_ignored(
-    start: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    proxy, receiver = start(says(OK)), start(says(OK))
+def test_proxies_of_the_environment_are_ignored(start: StartReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy, receiver = start(reply(OK)), start(reply(OK))
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
         monkeypatch.setenv(name.upper(), f"http://127.0.0.1:{proxy.port}")
@@ -168,28 +194,26 @@ def test_proxies_of_the_environment_are_ignored(
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_an_answer_and_not_followed(start: Callable[..., Receiver], status: int) -> None:
-    elsewhere = start(says(OK))
+def test_redirect_is_not_followed(start: StartReceiver, status: int) -> None:
+    elsewhere = start(reply(OK))
     location = f"location: http://127.0.0.1:{elsewhere.port}/\r\n".encode()
-    outcome = answered(
-        start, says(f"HTTP/1.1 {status} Moved\r\n".encode(), location, b"content-length: 0\r\n\r\n")
-    ).outcome
-    assert (outcome.status, outcome.error) == (status, None)
+    result = call(start, reply(f"HTTP/1.1 {status} Moved\r\n".encode(), location, b"content-length: 0\r\n\r\n")).result
+    assert (result.status, result.error) == (status, None)
     assert elsewhere.connections == 0
 
 
-def test_the_next_address_is_tried_when_one_takes_no_connection(start: Callable[..., Receiver]) -> None:
-    receiver = start(says(OK))
+def test_next_address_is_tried_after_a_refused_connection(start: StartReceiver) -> None:
+    receiver = start(reply(OK))
     resolver = Resolver(["::1", "127.0.0.3", "127.0.0.1"])
     assert post(f"http://{HOST}:{receiver.port}/", resolve=resolver).status == 200
     assert resolver.asked == [HOST]
 
 
-# --- What it sends ---------------------------------------------------------------------------------------------------
+# --- The request -----------------------------------------------------------------------------------------------------
 
 
-def test_the_request_carries_the_signed_headers_and_the_body_untouched(start: Callable[..., Receiver]) -> None:
-    receiver = start(says(OK))
+def test_request_has_the_signed_headers_and_the_unchanged_body(start: StartReceiver) -> None:
+    receiver = start(reply(OK))
     url = f"http://{HOST}:{receiver.port}/a/../hook?x=%20&y"
     assert post(url, resolve=Resolver(["127.0.0.1"])).status == 200
     head, _, body = receiver.requests[0].partition(b"\r\n\r\n")
@@ -205,80 +229,82 @@ def test_the_request_carries_the_signed_headers_and_the_body_untouched(start: Ca
     assert len(headers) == len(rest)
 
 
-def test_a_body_arrives_whole_though_it_is_taken_slowly(start: Callable[..., Receiver], authority: Authority) -> None:
+def test_slow_reader_gets_the_whole_body(start: StartReceiver, authority: Authority) -> None:
     body = b"0123456789" * 500_000
 
-    def take(connection: socket.socket, wait: Callable[[float], bool]) -> None:
+    def take(connection: socket.socket, wait: Wait) -> None:
         wait(0.2)
         request = read_request(connection)
         connection.sendall(OK if request.endswith(b"\r\n\r\n" + body) else b"HTTP/1.1 400 Bad\r\n\r\n")
 
-    for tls in (None, authority.server("127.0.0.1")):
-        receiver = start(take, reads=False, tls=tls)
+    for tls in (None, authority.server_context("127.0.0.1")):
+        receiver = start(take, reads_request=False, tls_context=tls)
         scheme = "https" if tls else "http"
-        transport = Transport(allow_loopback=True, trust=authority.trust)
-        outcome = transport.post(f"{scheme}://127.0.0.1:{receiver.port}/", headers=HEADERS, body=body)
-        assert outcome.status == 200
+        transport = Transport(allow_loopback=True, tls_context=authority.client_context())
+        result = transport.post(f"{scheme}://127.0.0.1:{receiver.port}/", headers=HEADERS, body=body)
+        assert result.status == 200
 
 
-def test_the_certificate_and_sni_are_those_of_the_name(start: Callable[..., Receiver], authority: Authority) -> None:
-    """Though the connection was made to an address."""
+def test_certificate_and_sni_use_the_name(start: StartReceiver, authority: Authority) -> None:
+    """The connection goes to an address."""
     asked_for: list[str | None] = []
-    receiver = start(says(OK), tls=authority.server(HOST, sni=asked_for))
+    receiver = start(reply(OK), tls_context=authority.server_context(HOST, sni=asked_for))
     url = f"https://{HOST.upper()}:{receiver.port}/"
-    assert post(url, resolve=Resolver(["127.0.0.1"]), trust=authority.trust).status == 200
+    assert post(url, resolve=Resolver(["127.0.0.1"]), tls_context=authority.client_context()).status == 200
     assert asked_for == [HOST]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
-def test_an_address_can_be_certified_too(start: Callable[..., Receiver], authority: Authority, address: str) -> None:
-    receiver = start(says(OK), tls=authority.server(address), address=address)
+def test_certificate_may_name_an_address(start: StartReceiver, authority: Authority, address: str) -> None:
+    receiver = start(reply(OK), tls_context=authority.server_context(address), address=address)
     host = f"[{address}]" if ":" in address else address
-    assert post(f"https://{host}:{receiver.port}/", trust=authority.trust).status == 200
+    assert post(f"https://{host}:{receiver.port}/", tls_context=authority.client_context()).status == 200
     assert f"host: {host}:{receiver.port}\r\n".encode() in receiver.requests[0].lower()
 
 
-def test_a_wrong_certificate_ends_the_attempt_before_anything_is_sent(
-    start: Callable[..., Receiver], authority: Authority
+def test_wrong_certificate_ends_the_attempt_before_the_request_is_sent(
+    start: StartReceiver, authority: Authority
 ) -> None:
     servers = {
-        "another name": authority.server("other.example"),
-        "the address, not the name": authority.server("127.0.0.1"),
-        "a wildcard of another depth": authority.server("*.receiver.example"),
-        "expired": authority.server(HOST, days=-1),
-        "another authority": Authority().server(HOST),
-        "another authority of that name": Authority("authority").server(HOST),
+        "another name": authority.server_context("other.example"),
+        "the address, not the name": authority.server_context("127.0.0.1"),
+        "a wildcard of another depth": authority.server_context("*.receiver.example"),
+        "expired": authority.server_context(HOST, days=-1),
+        "another authority": Authority().server_context(HOST),
+        "another authority of that name": Authority("authority").server_context(HOST),
     }
     for kind, tls in servers.items():
-        receiver = start(says(OK), tls=tls)
-        outcome = post(f"https://{HOST}:{receiver.port}/", resolve=Resolver(["127.0.0.1"]), trust=authority.trust)
-        assert (outcome.status, outcome.error) == (None, "certificate_refused"), kind
+        receiver = start(reply(OK), tls_context=tls)
+        result = post(
+            f"https://{HOST}:{receiver.port}/", resolve=Resolver(["127.0.0.1"]), tls_context=authority.client_context()
+        )
+        assert (result.status, result.error) == (None, "certificate_refused"), kind
         assert (receiver.connections, receiver.requests) == (1, []), kind
 
 
-def test_no_private_authority_is_trusted_by_default(start: Callable[..., Receiver], authority: Authority) -> None:
-    receiver = start(says(OK), tls=authority.server(HOST))
-    outcome = post(f"https://{HOST}:{receiver.port}/", resolve=Resolver(["127.0.0.1"]))
-    assert (outcome.error, receiver.requests) == ("certificate_refused", [])
-    assert Transport().trust.verify_mode == ssl.CERT_REQUIRED
-    assert Transport().trust.check_hostname
-    assert Transport().trust.minimum_version >= ssl.TLSVersion.TLSv1_2
+def test_private_authority_is_not_trusted_by_default(start: StartReceiver, authority: Authority) -> None:
+    receiver = start(reply(OK), tls_context=authority.server_context(HOST))
+    result = post(f"https://{HOST}:{receiver.port}/", resolve=Resolver(["127.0.0.1"]))
+    assert (result.error, receiver.requests) == ("certificate_refused", [])
+    assert Transport().tls_context.verify_mode == ssl.CERT_REQUIRED
+    assert Transport().tls_context.check_hostname
+    assert Transport().tls_context.minimum_version >= ssl.TLSVersion.TLSv1_2
 
 
-def test_a_receiver_without_tls_gets_nothing_over_https(start: Callable[..., Receiver]) -> None:
-    receiver = start(says(OK), reads=False)
-    outcome = post(f"https://{HOST}:{receiver.port}/", resolve=Resolver(["127.0.0.1"]))
-    assert (outcome.error, receiver.requests) == ("tls_failed", [])
+def test_receiver_without_tls_gets_no_request_over_https(start: StartReceiver) -> None:
+    receiver = start(reply(OK), reads_request=False)
+    result = post(f"https://{HOST}:{receiver.port}/", resolve=Resolver(["127.0.0.1"]))
+    assert (result.error, receiver.requests) == ("tls_failed", [])
 
 
-# --- What it makes of an answer --------------------------------------------------------------------------------------
+# --- The result ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [200, 202, 204, 400, 404, 410, 429, 500, 503])
-def test_the_status_is_the_outcome(start: Callable[..., Receiver], status: int) -> None:
-    attempt = answered(start, says(f"HTTP/1.1 {status} Whatever\r\ncontent-length: 0\r\n\r\n".encode()))
-    assert (attempt.outcome.status, attempt.outcome.error) == (status, None)
-    assert 0 <= attempt.outcome.latency_ms <= attempt.seconds * 1_000 + 1
+def test_result_has_the_status_of_the_answer(start: StartReceiver, status: int) -> None:
+    attempt = call(start, reply(f"HTTP/1.1 {status} Whatever\r\ncontent-length: 0\r\n\r\n".encode()))
+    assert (attempt.result.status, attempt.result.error) == (status, None)
+    assert 0 <= attempt.result.latency_ms <= attempt.seconds * 1_000 + 1
 
 
 @pytest.mark.parametrize(
@@ -291,9 +317,9 @@ def test_the_status_is_the_outcome(start: Callable[..., Receiver], status: int) 
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\nhello",
     ],
 )
-def test_the_body_is_read_however_it_is_framed(start: Callable[..., Receiver], answer: bytes) -> None:
-    outcome = answered(start, says(answer)).outcome
-    assert (outcome.status, outcome.excerpt) == (200, "hello")
+def test_body_is_read_with_every_kind_of_framing(start: StartReceiver, answer: bytes) -> None:
+    result = call(start, reply(answer)).result
+    assert (result.status, result.excerpt) == (200, "hello")
 
 
 @pytest.mark.parametrize(
@@ -308,26 +334,26 @@ def test_the_body_is_read_however_it_is_framed(start: Callable[..., Receiver], a
         (b"", ""),
     ],
 )
-def test_the_excerpt_is_short_and_safe_to_print(start: Callable[..., Receiver], body: bytes, kept: str | None) -> None:
-    outcome = answered(start, says(b"HTTP/1.1 500 Oops\r\n\r\n", body)).outcome
-    assert outcome.excerpt == excerpt(body)
-    assert outcome.excerpt.isprintable()
-    assert len(outcome.excerpt) <= EXCERPT_LIMIT
-    assert kept is None or outcome.excerpt == kept
+def test_excerpt_is_short_and_printable(start: StartReceiver, body: bytes, kept: str | None) -> None:
+    result = call(start, reply(b"HTTP/1.1 500 Oops\r\n\r\n", body)).result
+    assert result.excerpt == make_excerpt(body)
+    assert result.excerpt.isprintable()
+    assert len(result.excerpt) <= EXCERPT_LIMIT
+    assert kept is None or result.excerpt == kept
 
 
 @pytest.mark.parametrize(
     ("value", "kept"),
     [("999999", "999999"), ("Fri, 06 Nov 2026 08:49:37 GMT", "Fri, 06 Nov 2026 08:49:37 GMT"), ("9" * 500, "9" * 64)],
 )
-def test_retry_after_is_handed_on(start: Callable[..., Receiver], value: str, kept: str) -> None:
+def test_result_has_the_retry_after_of_the_answer(start: StartReceiver, value: str, kept: str) -> None:
     head = f"HTTP/1.1 429 Slow Down\r\nRetry-After: {value}\r\ncontent-length: 0\r\n\r\n".encode()
-    outcome = answered(start, says(head)).outcome
-    assert (outcome.status, outcome.retry_after) == (429, kept)
+    result = call(start, reply(head)).result
+    assert (result.status, result.retry_after) == (429, kept)
 
 
-def test_without_retry_after_there_is_none(start: Callable[..., Receiver]) -> None:
-    assert answered(start, says(OK)).outcome.retry_after is None
+def test_retry_after_is_none_without_the_header(start: StartReceiver) -> None:
+    assert call(start, reply(OK)).result.retry_after is None
 
 
 @pytest.mark.parametrize(
@@ -355,17 +381,17 @@ def test_without_retry_after_there_is_none(start: Callable[..., Receiver]) -> No
     ],
     ids=lambda answer: ascii(answer[:60]),
 )
-def test_an_answer_that_is_cut_off_or_no_http_is_an_error(start: Callable[..., Receiver], answer: bytes) -> None:
-    attempt = answered(start, says(answer))
-    assert (attempt.outcome.status, attempt.outcome.error) == (None, "answer_unreadable")
-    assert attempt.outcome.excerpt == ""
+def test_incomplete_or_malformed_answer_is_an_error(start: StartReceiver, answer: bytes) -> None:
+    attempt = call(start, reply(answer))
+    assert (attempt.result.status, attempt.result.error) == (None, "answer_unreadable")
+    assert attempt.result.excerpt == ""
 
 
-def test_a_long_head_is_read(start: Callable[..., Receiver]) -> None:
-    """Policies and cookies of ordinary servers can fill kilobytes."""
+def test_long_head_is_read(start: StartReceiver) -> None:
+    """Security policies and cookies of ordinary servers can have kilobytes."""
     cookies = b"set-cookie: " + b"x" * 900 + b"\r\n"
-    outcome = answered(start, says(b"HTTP/1.1 200 OK\r\n", cookies * 30, b"\r\nhello")).outcome
-    assert (outcome.status, outcome.excerpt) == (200, "hello")
+    result = call(start, reply(b"HTTP/1.1 200 OK\r\n", cookies * 30, b"\r\nhello")).result
+    assert (result.status, result.excerpt) == (200, "hello")
 
 
 @pytest.mark.parametrize(
@@ -375,24 +401,24 @@ def test_a_long_head_is_read(start: Callable[..., Receiver]) -> None:
         b"HTTP/1.1 202 Accepted\r\ntransfer-encoding: chunked\r\n\r\n3\r\nhel\r\nnonsense",
     ],
 )
-def test_a_status_counts_though_the_body_breaks_off(start: Callable[..., Receiver], answer: bytes) -> None:
-    """The receiver has said what it thinks of the delivery; the body is for the log."""
-    outcome = answered(start, says(answer)).outcome
-    assert (outcome.status, outcome.error, outcome.excerpt) == (202, None, "hel")
+def test_status_counts_if_the_body_breaks_off(start: StartReceiver, answer: bytes) -> None:
+    """The status decides about the delivery. The body is for the log only."""
+    result = call(start, reply(answer)).result
+    assert (result.status, result.error, result.excerpt) == (202, None, "hel")
 
 
 # --- The deadline ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "respond",
     [
-        hangs(),
-        hangs(b"HTTP/1.1 200 OK\r\ncontent-le"),
-        drips(drop=b"H"),
-        drips(b"HTTP/1.1 200 OK\r\nx: ", drop=b"x"),
-        drips(b"HTTP/1.1 200 OK\r\n", drop=b"x: y\r\n"),
-        drips(drop=b"HTTP/1.1 100 Continue\r\n\r\n"),
+        hang(),
+        hang(b"HTTP/1.1 200 OK\r\ncontent-le"),
+        drip(drop=b"H"),
+        drip(b"HTTP/1.1 200 OK\r\nx: ", drop=b"x"),
+        drip(b"HTTP/1.1 200 OK\r\n", drop=b"x: y\r\n"),
+        drip(drop=b"HTTP/1.1 100 Continue\r\n\r\n"),
     ],
     ids=[
         "hangs",
@@ -403,90 +429,93 @@ def test_a_status_counts_though_the_body_breaks_off(start: Callable[..., Receive
         "drips informational answers",
     ],
 )
-def test_no_answer_within_the_deadline_is_an_error(start: Callable[..., Receiver], answer: Callable[..., None]) -> None:
-    """However often a byte comes."""
-    attempt = answered(start, answer, deadline_seconds=DEADLINE)
-    assert (attempt.outcome.status, attempt.outcome.error) == (None, "timed_out")
-    assert DEADLINE <= attempt.seconds < PATIENCE
+def test_answer_without_a_complete_head_at_the_deadline_is_an_error(start: StartReceiver, respond: Respond) -> None:
+    """Single bytes do not extend the deadline."""
+    attempt = call(start, respond, deadline_seconds=DEADLINE)
+    assert (attempt.result.status, attempt.result.error) == (None, "timed_out")
+    assert DEADLINE <= attempt.seconds < LATEST
 
 
-@pytest.mark.parametrize("answer", [hangs(OK[:-1]), drips(b"HTTP/1.1 200 OK\r\n\r\no")], ids=["hangs", "drips"])
-def test_a_slow_body_does_not_extend_the_deadline(start: Callable[..., Receiver], answer: Callable[..., None]) -> None:
-    attempt = answered(start, answer, deadline_seconds=DEADLINE)
-    assert (attempt.outcome.status, attempt.outcome.error) == (200, None)
-    assert attempt.outcome.excerpt.startswith("o")
-    assert DEADLINE <= attempt.seconds < PATIENCE
-    assert DEADLINE * 1_000 <= attempt.outcome.latency_ms < PATIENCE * 1_000
+@pytest.mark.parametrize("respond", [hang(OK[:-1]), drip(b"HTTP/1.1 200 OK\r\n\r\no")], ids=["hangs", "drips"])
+def test_slow_body_does_not_extend_the_deadline(start: StartReceiver, respond: Respond) -> None:
+    attempt = call(start, respond, deadline_seconds=DEADLINE)
+    assert (attempt.result.status, attempt.result.error) == (200, None)
+    assert attempt.result.excerpt.startswith("o")
+    assert DEADLINE <= attempt.seconds < LATEST
+    assert DEADLINE * 1_000 <= attempt.result.latency_ms < LATEST * 1_000
 
 
 @pytest.mark.parametrize(
-    ("answer", "status", "error"),
+    ("respond", "status", "error"),
     [
-        (floods(b"HTTP/1.1 200 OK\r\n\r\n", drop=b"x" * 65_536), 200, None),
-        (floods(b"HTTP/1.1 500 Oops\r\ncontent-length: 10000000000\r\n\r\n", drop=b"x" * 65_536), 500, None),
-        (floods(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", drop=b"1\r\nx\r\n" * 10_000), 200, None),
-        (floods(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1;", drop=b"x" * 65_536), 200, None),
-        (floods(drop=b"x" * 65_536), None, "answer_unreadable"),
-        (floods(b"HTTP/1.1 200 OK\r\nx: ", drop=b"x" * 65_536), None, "answer_unreadable"),
-        (floods(b"HTTP/1.1 200 OK\r\n", drop=b"x: y\r\n" * 10_000), None, "answer_unreadable"),
-        (floods(drop=b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000), None, "answer_unreadable"),
+        (flood(b"HTTP/1.1 200 OK\r\n\r\n", drop=b"x" * 65_536), 200, None),
+        (flood(b"HTTP/1.1 500 Oops\r\ncontent-length: 10000000000\r\n\r\n", drop=b"x" * 65_536), 500, None),
+        (flood(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", drop=b"1\r\nx\r\n" * 10_000), 200, None),
+        (flood(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1;", drop=b"x" * 65_536), 200, None),
+        (flood(drop=b"x" * 65_536), None, "answer_unreadable"),
+        (flood(b"HTTP/1.1 200 OK\r\nx: ", drop=b"x" * 65_536), None, "answer_unreadable"),
+        (flood(b"HTTP/1.1 200 OK\r\n", drop=b"x: y\r\n" * 10_000), None, "answer_unreadable"),
+        (flood(drop=b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000), None, "answer_unreadable"),
     ],
     ids=["body", "long body", "chunks", "chunk extension", "no http", "header", "headers", "informational answers"],
 )
-def test_an_answer_without_end_is_cut_short(
-    start: Callable[..., Receiver], answer: Callable[..., None], status: int | None, error: str | None
+def test_endless_answer_is_cut_short(
+    start: StartReceiver, respond: Respond, status: int | None, error: str | None
 ) -> None:
-    """Long before the deadline, and in little memory."""
+    """The attempt ends long before the deadline and needs little memory."""
     tracemalloc.start()
     try:
-        attempt = answered(start, answer, deadline_seconds=30.0)
+        attempt = call(start, respond, deadline_seconds=30.0)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert (attempt.outcome.status, attempt.outcome.error) == (status, error)
+    assert (attempt.result.status, attempt.result.error) == (status, error)
     assert attempt.seconds < 10
     assert peak < 40 * (HEAD_LIMIT + BODY_LIMIT)
 
 
-def test_a_handshake_that_hangs_ends_at_the_deadline(start: Callable[..., Receiver]) -> None:
-    for answer in (hangs(), drips(b"\x16\x03\x03\x40\x00", drop=b"\x00")):
-        receiver = start(answer, reads=False)
+def test_hanging_handshake_ends_at_the_deadline(start: StartReceiver) -> None:
+    for respond in (hang(), drip(b"\x16\x03\x03\x40\x00", drop=b"\x00")):
+        receiver = start(respond, reads_request=False)
         began = time.monotonic()
-        outcome = post(f"https://127.0.0.1:{receiver.port}/", deadline_seconds=DEADLINE)
-        assert outcome.error == "timed_out"
-        assert time.monotonic() - began < PATIENCE
+        result = post(f"https://127.0.0.1:{receiver.port}/", deadline_seconds=DEADLINE)
+        assert result.error == "timed_out"
+        assert time.monotonic() - began < LATEST
 
 
-def test_dripping_within_tls_does_not_extend_the_deadline(start: Callable[..., Receiver], authority: Authority) -> None:
-    receiver = start(drips(b"HTTP/1.1 200 OK\r\nx: "), tls=authority.server("127.0.0.1"))
+def test_slow_answer_over_tls_does_not_extend_the_deadline(start: StartReceiver, authority: Authority) -> None:
+    receiver = start(drip(b"HTTP/1.1 200 OK\r\nx: "), tls_context=authority.server_context("127.0.0.1"))
     began = time.monotonic()
-    outcome = post(f"https://127.0.0.1:{receiver.port}/", trust=authority.trust, deadline_seconds=DEADLINE)
-    assert outcome.error == "timed_out"
-    assert time.monotonic() - began < PATIENCE
+    result = post(
+        f"https://127.0.0.1:{receiver.port}/", tls_context=authority.client_context(), deadline_seconds=DEADLINE
+    )
+    assert result.error == "timed_out"
+    assert time.monotonic() - began < LATEST
 
 
-def test_a_flood_within_tls_does_not_extend_the_deadline(start: Callable[..., Receiver], authority: Authority) -> None:
-    """Records that carry no data, such as session tickets, come faster than they are read."""
-    tls, trust = authority.server("127.0.0.1"), authority.trust
+def test_flood_of_empty_tls_records_does_not_extend_the_deadline(start: StartReceiver, authority: Authority) -> None:
+    """Records without data, such as session tickets, arrive faster than the client reads them."""
+    tls, client = authority.server_context("127.0.0.1"), authority.client_context()
     tls.num_tickets = 5_000
-    trust._msg_callback = lambda *_: time.sleep(0.002)  # what a slow machine takes for each
-    receiver = start(hangs(), tls=tls)
+    # As if each record took a slow machine so long.
+    client._msg_callback = lambda *_: time.sleep(0.002)  # type: ignore[attr-defined]
+    receiver = start(hang(), tls_context=tls)
     began = time.monotonic()
-    outcome = post(f"https://127.0.0.1:{receiver.port}/", trust=trust, deadline_seconds=DEADLINE)
-    assert outcome.error == "timed_out"
-    assert time.monotonic() - began < PATIENCE
+    result = post(f"https://127.0.0.1:{receiver.port}/", tls_context=client, deadline_seconds=DEADLINE)
+    assert result.error == "timed_out"
+    assert time.monotonic() - began < LATEST
 
 
-def test_a_receiver_that_does_not_read_ends_at_the_deadline(start: Callable[..., Receiver]) -> None:
-    receiver = start(hangs(), reads=False)
+def test_attempt_ends_at_the_deadline_if_the_receiver_does_not_read(start: StartReceiver) -> None:
+    receiver = start(hang(), reads_request=False)
     began = time.monotonic()
     transport = Transport(allow_loopback=True, deadline_seconds=DEADLINE)
-    outcome = transport.post(f"http://127.0.0.1:{receiver.port}/", headers=HEADERS, body=bytes(50_000_000))
-    assert outcome.error == "timed_out"
-    assert time.monotonic() - began < PATIENCE
+    result = transport.post(f"http://127.0.0.1:{receiver.port}/", headers=HEADERS, body=bytes(50_000_000))
+    assert result.error == "timed_out"
+    assert time.monotonic() - began < LATEST
 
 
-def test_a_resolver_that_hangs_ends_at_the_deadline() -> None:
+def test_hanging_resolver_ends_at_the_deadline() -> None:
     release = threading.Event()
 
     def resolve(_host: str) -> list[str]:
@@ -494,16 +523,14 @@ def test_a_resolver_that_hangs_ends_at_the_deadline() -> None:
         return ["127.0.0.1"]
 
     began = time.monotonic()
-    outcome = post(f"http://{HOST}:1/", resolve=resolve, deadline_seconds=DEADLINE)
+    result = post(f"http://{HOST}:1/", resolve=resolve, deadline_seconds=DEADLINE)
     release.set()
-    assert outcome.error == "timed_out"
-    assert DEADLINE <= time.monotonic() - began < PATIENCE
+    assert result.error == "timed_out"
+    assert DEADLINE <= time.monotonic() - began < LATEST
 
 
-def test_an_address_that_does_not_answer_leaves_time_for_the_next(
-    start: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    receiver = start(says(OK))
+def test_unresponsive_address_leaves_time_for_the_next(start: StartReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    receiver = start(reply(OK))
     connect = socket.socket.connect
 
     def connect_or_time_out(self: socket.socket, address: tuple[str, int]) -> None:
@@ -514,12 +541,12 @@ def test_an_address_that_does_not_answer_leaves_time_for_the_next(
 
     monkeypatch.setattr(socket.socket, "connect", connect_or_time_out)
     resolver = Resolver(["127.0.0.2", "127.0.0.3", "127.0.0.1"])
-    outcome = post(f"http://{HOST}:{receiver.port}/", resolve=resolver, deadline_seconds=2.4)
-    assert outcome.status == 200
-    assert 1_500 <= outcome.latency_ms < 2_400
+    result = post(f"http://{HOST}:{receiver.port}/", resolve=resolver, deadline_seconds=2.4)
+    assert result.status == 200
+    assert 1_500 <= result.latency_ms < 2_400
 
 
-def test_a_name_with_very_many_addresses_is_checked_whole_but_not_tried_for_ever(called: list[tuple[str, int]]) -> None:
+def test_all_addresses_are_checked_but_only_four_are_tried(called: list[tuple[str, int]]) -> None:
     many = [f"1.1.{high}.{low}" for high in range(4) for low in range(1, 200)]
     assert post(f"https://{HOST}/", resolve=Resolver(many)).error == "connection_failed"
     assert called == [(address, 443) for address in many[:4]]
@@ -528,31 +555,31 @@ def test_a_name_with_very_many_addresses_is_checked_whole_but_not_tried_for_ever
     assert called == []
 
 
-# --- What may go wrong besides ---------------------------------------------------------------------------------------
+# --- Other failures --------------------------------------------------------------------------------------------------
 
 
-def test_a_closed_port_is_an_error() -> None:
+def test_closed_port_is_an_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     assert post(f"http://127.0.0.1:{port}/").error == "connection_failed"
 
 
-def test_a_reset_connection_is_an_error(start: Callable[..., Receiver]) -> None:
-    def reset(connection: socket.socket, _wait: Callable[[float], bool]) -> None:
+def test_reset_connection_is_an_error(start: StartReceiver) -> None:
+    def reset(connection: socket.socket, _wait: Wait) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
 
-    assert answered(start, reset).outcome.error == "connection_failed"
+    assert call(start, reset).result.error == "connection_failed"
 
 
-def test_a_name_that_does_not_exist_is_an_error() -> None:
+def test_unknown_name_is_an_error() -> None:
     def resolve(_host: str) -> list[str]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     assert post(f"https://{HOST}/", resolve=resolve).error == "name_not_resolved"
 
 
-def test_the_system_resolves_names_absolutely(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A search domain of the network must not complete a client's name."""
+def test_search_domains_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search domain of the network must not be added to a client's name."""
     asked: list[bytes] = []
 
     def getaddrinfo(host: bytes, *_: object, **__: object) -> list[tuple[object, ...]]:
@@ -560,9 +587,9 @@ def test_the_system_resolves_names_absolutely(monkeypatch: pytest.MonkeyPatch) -
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("1.1.1.1", 0))]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    assert system_addresses(HOST) == ["1.1.1.1"]
+    assert resolve_host(HOST) == ["1.1.1.1"]
     assert asked == [b"receiver.example."]
 
 
-def test_the_system_resolves_localhost() -> None:
-    assert set(system_addresses("localhost")) <= {"127.0.0.1", "::1"}
+def test_localhost_is_resolved() -> None:
+    assert set(resolve_host("localhost")) <= {"127.0.0.1", "::1"}

@@ -1,4 +1,4 @@
-"""When a delivery is attempted again, and when it is over."""
+"""The schedule of a delivery's attempts: the decision after each attempt, and the delays between them."""
 
 from __future__ import annotations
 
@@ -8,59 +8,59 @@ from email.utils import format_datetime
 
 import pytest
 
-from functions.webhook.schedule import DELAYS_SECONDS, Schedule, Step, retry_after_ms
+from functions.webhook.schedule import DELAYS_SECONDS, Decision, Schedule, parse_retry_after
 
 SCHEDULE = Schedule()
-MOMENT = datetime(2026, 11, 6, 8, 49, 37, tzinfo=UTC)
-NOW = int(MOMENT.timestamp()) * 1_000
+TIME = datetime(2026, 11, 6, 8, 49, 37, tzinfo=UTC)
+NOW = int(TIME.timestamp()) * 1_000
 MINUTE, HOUR = 60_000, 3_600_000
 
 
-def after(attempts: int, status: int | None, *, retry_after: str | None = None, chance: float = 0.5) -> Step:
-    return SCHEDULE.after(attempts, status=status, retry_after=retry_after, now=NOW, chance=chance)
+def decide(attempt: int, status: int | None, *, retry_after: str | None = None, chance: float = 0.5) -> Decision:
+    return SCHEDULE.decide(attempt, status=status, retry_after=retry_after, now=NOW, chance=chance)
 
 
-def test_the_attempts_are_spread_over_a_day() -> None:
-    delays = [SCHEDULE.delay_ms(attempts, chance=0.5) for attempts in range(8)]
+def test_attempts_are_spread_over_a_day() -> None:
+    delays = [SCHEDULE.compute_delay_ms(attempt, chance=0.5) for attempt in range(8)]
     assert delays == [0, 5_000, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 10 * HOUR]
 
 
-def test_a_failed_attempt_is_followed_by_the_next_and_the_eighth_is_the_last() -> None:
-    steps = [after(attempts, 500) for attempts in range(1, 9)]
-    assert [step.delay_ms for step in steps[:7]] == [seconds * 1_000 for seconds in DELAYS_SECONDS[1:]]
-    assert {step.state for step in steps[:7]} == {"pending"}
-    assert steps[7] == Step("failed")
+def test_delivery_fails_after_the_eighth_attempt() -> None:
+    decisions = [decide(attempt, 500) for attempt in range(1, 9)]
+    assert [decision.delay_ms for decision in decisions[:7]] == [seconds * 1_000 for seconds in DELAYS_SECONDS[1:]]
+    assert {decision.state for decision in decisions[:7]} == {"pending"}
+    assert decisions[7] == Decision("failed")
 
 
 @pytest.mark.parametrize(
     ("chance", "expected"), [(0.0, 240_000), (0.5, 300_000), (0.75, 330_000), (0.999_999, 360_000)]
 )
-def test_a_delay_is_a_fifth_shorter_or_longer_by_chance(chance: float, expected: int) -> None:
-    assert after(2, 500, chance=chance).delay_ms == pytest.approx(expected, abs=1)
+def test_jitter_changes_a_delay_by_up_to_a_fifth(chance: float, expected: int) -> None:
+    assert decide(2, 500, chance=chance).delay_ms == pytest.approx(expected, abs=1)
 
 
-def test_the_first_attempt_is_at_once_whatever_the_chance() -> None:
-    assert {SCHEDULE.delay_ms(0, chance=chance) for chance in (0.0, 0.5, 0.999)} == {0}
+def test_first_attempt_has_no_delay_and_no_jitter() -> None:
+    assert {SCHEDULE.compute_delay_ms(0, chance=chance) for chance in (0.0, 0.5, 0.999)} == {0}
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
-@pytest.mark.parametrize("attempts", [1, 8])
-def test_2xx_delivers(status: int, attempts: int) -> None:
-    assert after(attempts, status) == Step("delivered")
+@pytest.mark.parametrize("attempt", [1, 8])
+def test_status_2xx_means_delivered(status: int, attempt: int) -> None:
+    assert decide(attempt, status) == Decision("delivered")
 
 
-@pytest.mark.parametrize("attempts", [1, 8])
-def test_410_disables(attempts: int) -> None:
-    assert after(attempts, 410) == Step("disabled")
+@pytest.mark.parametrize("attempt", [1, 8])
+def test_status_410_disables_the_delivery(attempt: int) -> None:
+    assert decide(attempt, 410) == Decision("disabled")
 
 
 @pytest.mark.parametrize(
     "status", [None, 100, 199, 300, 301, 302, 303, 304, 307, 308, 400, 401, 404, 409, 411, 429, 500, 502, 503, 504, 599]
 )
-def test_everything_else_fails_the_attempt(status: int | None) -> None:
-    """Redirects too: following one would be calling a URL that nobody gave us."""
-    assert after(1, status) == Step("pending", 5_000)
-    assert after(8, status) == Step("failed")
+def test_every_other_status_fails_the_attempt(status: int | None) -> None:
+    """A redirect, too: its location is not a URL that the client gave us."""
+    assert decide(1, status) == Decision("pending", 5_000)
+    assert decide(8, status) == Decision("failed")
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -75,64 +75,64 @@ def test_everything_else_fails_the_attempt(status: int | None) -> None:
         ("601", 600_000),
         ("999999", 600_000),
         ("9" * 64, 600_000),
-        (format_datetime(MOMENT + timedelta(seconds=400), usegmt=True), 400_000),
-        (format_datetime(MOMENT + timedelta(days=400), usegmt=True), 600_000),
-        (format_datetime(MOMENT - timedelta(days=1), usegmt=True), 300_000),
+        (format_datetime(TIME + timedelta(seconds=400), usegmt=True), 400_000),
+        (format_datetime(TIME + timedelta(days=400), usegmt=True), 600_000),
+        (format_datetime(TIME - timedelta(days=1), usegmt=True), 300_000),
         ("soon", 300_000),
         ("", 300_000),
         ("-1", 300_000),
     ],
 )
-def test_a_busy_receiver_may_ask_for_up_to_twice_the_delay(status: int, retry_after: str, expected: int) -> None:
-    assert after(2, status, retry_after=retry_after) == Step("pending", expected)
+def test_busy_receiver_may_extend_the_delay_up_to_twice(status: int, retry_after: str, expected: int) -> None:
+    assert decide(2, status, retry_after=retry_after) == Decision("pending", expected)
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.9])
-def test_twice_the_delay_is_twice_the_one_that_chance_made(chance: float) -> None:
-    """So that receivers which all ask for too much are not called all at once."""
-    delay = SCHEDULE.delay_ms(2, chance=chance)
-    assert after(2, 429, retry_after="999999", chance=chance).delay_ms == 2 * delay
-    assert after(2, 429, retry_after="0", chance=chance).delay_ms == delay
+def test_extended_delay_keeps_its_jitter(chance: float) -> None:
+    """So receivers that all request too much are not called at the same time."""
+    delay = SCHEDULE.compute_delay_ms(2, chance=chance)
+    assert decide(2, 429, retry_after="999999", chance=chance).delay_ms == 2 * delay
+    assert decide(2, 429, retry_after="0", chance=chance).delay_ms == delay
 
 
 @pytest.mark.parametrize("status", [None, 301, 400, 500, 502, 504])
-def test_nobody_else_may(status: int | None) -> None:
-    assert after(2, status, retry_after="450") == Step("pending", 300_000)
+def test_retry_after_is_ignored_unless_the_receiver_is_busy(status: int | None) -> None:
+    assert decide(2, status, retry_after="450") == Decision("pending", 300_000)
 
 
-def test_retry_after_gives_no_attempt_more_and_takes_none_away() -> None:
-    assert after(8, 429, retry_after="1") == Step("failed")
-    assert after(1, 200, retry_after="1") == Step("delivered")
-    assert after(1, 410, retry_after="1") == Step("disabled")
+def test_retry_after_does_not_change_the_number_of_attempts() -> None:
+    assert decide(8, 429, retry_after="1") == Decision("failed")
+    assert decide(1, 200, retry_after="1") == Decision("delivered")
+    assert decide(1, 410, retry_after="1") == Decision("disabled")
 
 
 @pytest.mark.parametrize(
     "value",
     ["Fri, 06 Nov 2026 08:51:37 GMT", "Friday, 06-Nov-26 08:51:37 GMT", "Fri Nov  6 08:51:37 2026", "120", " 120\t"],
 )
-def test_retry_after_is_read_in_each_of_its_forms(value: str) -> None:
-    assert retry_after_ms(value, now=NOW) == 120_000
+def test_retry_after_is_parsed_in_each_of_its_forms(value: str) -> None:
+    assert parse_retry_after(value, now=NOW) == 120_000
 
 
-def test_a_date_is_in_utc_wherever_this_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_date_without_a_zone_is_in_utc_in_every_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The form of asctime does not name its zone."""
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "ABC+5")
         time.tzset()
-        asked = retry_after_ms("Fri Nov  6 08:51:37 2026", now=NOW)
+        requested_ms = parse_retry_after("Fri Nov  6 08:51:37 2026", now=NOW)
     time.tzset()
-    assert asked == 120_000
+    assert requested_ms == 120_000
 
 
 @pytest.mark.parametrize(
     "value", ["1.5", "+5", "-5", "0x10", "1e3", "1_000", "١٢", "\uff15", "5 s", "Fri, 99 Nov", "now", ""]
 )
-def test_anything_else_says_nothing(value: str) -> None:
-    assert retry_after_ms(value, now=NOW) is None
+def test_malformed_retry_after_is_none(value: str) -> None:
+    assert parse_retry_after(value, now=NOW) is None
 
 
-def test_a_shorter_schedule_has_fewer_attempts() -> None:
-    """As the tests of the local cloud use it."""
+def test_shorter_schedule_has_fewer_attempts() -> None:
+    """The e2e tests use a short schedule."""
     schedule = Schedule(delays_seconds=(0, 0.1, 0.2))
-    steps = [schedule.after(attempts, status=None, now=NOW, chance=0.5) for attempts in (1, 2, 3)]
-    assert steps == [Step("pending", 100), Step("pending", 200), Step("failed")]
+    decisions = [schedule.decide(attempt, status=None, now=NOW, chance=0.5) for attempt in (1, 2, 3)]
+    assert decisions == [Decision("pending", 100), Decision("pending", 200), Decision("failed")]
