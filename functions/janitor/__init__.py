@@ -1,1 +1,1 @@
-"""Function `janitor`: looks once a minute at whatever is due."""
+"""The function `janitor`: once a minute, it does the scheduled checks of jobs and deliveries."""

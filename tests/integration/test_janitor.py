@@ -1,71 +1,98 @@
-"""The janitor's tick, row by row of its list, over moto; and two ticks at once, and one that dies half-way."""
+"""The janitor over moto: each outcome of a check, dead letters, concurrent ticks, and ticks that die."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from functions.janitor.due import Janitor
-from shared import aws
-from shared.blobs import Blobs
-from shared.deliveries import DeliveryStore
-from shared.due import DueJobs
+from functions.janitor.app import JanitorApp, build
+from functions.janitor.checks import Janitor
+from functions.janitor.dead_letters import DeadLetters
+from shared.aws.blobs import Blobs
+from shared.aws.items import expression
+from shared.aws.queue import Queue
+from shared.aws.table import Table
 from shared.errors import Transient
-from shared.models import Job, Message, Metrics
-from shared.queues import DeadLetterQueue, Lane
-from shared.store import ATTEMPTS_LIMIT, FIRST_LOOK_MS, LEASE_MS
-from tests.integration.test_store import NOW, claimed, message, new_job
+from shared.jobs.checks import CHECK_PARTITIONS, JobChecks, ScheduledCheck
+from shared.jobs.job import Job, Metrics, QueueName
+from shared.jobs.message import JobMessage
+from shared.jobs.shards import ShardStore
+from shared.jobs.store import ATTEMPTS_LIMIT, LEASE_MS, JobStore
+from shared.jobs.writes import FIRST_CHECK_MS
+from shared.settings import JanitorSettings
+from shared.webhooks.store import DeliveryStore
+from tests.events import CONTEXT
+from tests.integration.jobs import NOW, claim, message_for, new_job
 
-DUE = NOW + FIRST_LOOK_MS  # when a new job is looked at first
+FIRST_CHECK = NOW + FIRST_CHECK_MS  # time of the first check of a new job
 
 
 class Cloud:
-    """The store and the queues, and a janitor at any time."""
+    """The table and the queues, and a janitor at any time."""
 
     def __init__(self, services: SimpleNamespace) -> None:
         self.sqs = services.sqs
-        self.store = DueJobs("jobs", Blobs("bucket"))
-        self.urls = {"jobs": services.jobs_queue_url, "solo": services.solo_queue_url}
-        self.dead = self.sqs.create_queue(QueueName="dead", Attributes={"VisibilityTimeout": "0"})["QueueUrl"]
-        self.lanes = {name: Lane(url) for name, url in self.urls.items()}
-        self.urls["webhooks"] = services.webhooks_queue_url
-        self.webhooks_dead = services.webhooks_dead_letter_queue_url
+        table, blobs = Table("jobs"), Blobs("bucket")
+        self.jobs, self.shards = JobStore(table, blobs), ShardStore(table, blobs)
+        self.checks, self.deliveries = JobChecks(table), DeliveryStore(table)
+        self.urls: dict[QueueName, str] = {"jobs": services.jobs_queue_url, "isolated": services.isolated_queue_url}
+        self.queues: dict[QueueName, Queue] = {name: Queue(url) for name, url in self.urls.items()}
+        self.webhooks_url = services.webhooks_queue_url
+        self.letters_url = self.sqs.create_queue(
+            QueueName="dead-letters", Attributes={"VisibilityTimeout": "0"}
+        )["QueueUrl"]  # fmt: skip
+        self.webhook_letters_url = services.webhooks_dead_letter_queue_url
 
-    def janitor(self, now: int, **options: Any) -> Janitor:
-        return Janitor(
-            self.store,
-            self.lanes,
-            [DeadLetterQueue(self.dead)],
+    def janitor(self, now: int) -> Janitor:
+        letters = DeadLetters(
+            self.jobs,
+            self.queues["isolated"],
+            [Queue(self.letters_url)],
+            Queue(self.webhook_letters_url),
             lambda: now,
-            DeliveryStore("jobs"),
-            Lane(self.urls["webhooks"]),
-            DeadLetterQueue(self.webhooks_dead),
-            **options,
+        )
+        return Janitor(
+            self.checks,
+            self.jobs,
+            self.shards,
+            self.deliveries,
+            self.queues,
+            Queue(self.webhooks_url),
+            letters,
+            lambda: now,
         )
 
-    def tick(self, now: int) -> Counter[str]:
-        return self.janitor(now).tick()
+    def tick(self, now: int) -> dict[str, int]:
+        return dict[str, int](self.janitor(now).tick().items())
 
-    def job(self, **changes: Any) -> Job:
+    def create(self, **changes: Any) -> Job:
         job = new_job(**changes)
-        self.store.create(job, b'{"documents": [{"text": "Ada."}]}')
+        self.jobs.create(job, b'{"documents": [{"text": "Ada."}]}')
         return job
 
-    def kept(self, job: Job) -> Job:
-        kept = self.store.get(job.id, now=NOW)
-        assert kept is not None
-        return kept
+    def get(self, job: Job) -> Job:
+        found = self.jobs.get(job.id, now=NOW)
+        assert found is not None
+        return found
 
-    def sent(self, lane: str) -> list[dict[str, Any]]:
-        messages: list[dict[str, Any]] = []
-        while received := self.sqs.receive_message(QueueUrl=self.urls[lane], MaxNumberOfMessages=10).get("Messages"):
+    def split(self, total: int = 3) -> Job:
+        """Create a big job that a worker has split into `total` shards."""
+        job = self.create(characters=10**6)
+        assert self.shards.split(claim(self.jobs, job), total, now=NOW)
+        return self.get(job)
+
+    def take_messages(self, queue: QueueName) -> list[dict[str, Any]]:
+        """Return the messages of a queue and delete them, as if a worker had received them and died."""
+        url, messages = self.urls[queue], []
+        while received := self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
             for one in received:
-                self.sqs.delete_message(QueueUrl=self.urls[lane], ReceiptHandle=one["ReceiptHandle"])
+                self.sqs.delete_message(QueueUrl=url, ReceiptHandle=one["ReceiptHandle"])
                 messages.append(json.loads(one["Body"]))
         return messages
 
@@ -75,242 +102,278 @@ def cloud(aws_services: SimpleNamespace) -> Cloud:
     return Cloud(aws_services)
 
 
-def test_nothing_due_nothing_done(cloud: Cloud) -> None:
-    cloud.job()
-    assert cloud.tick(DUE - 1) == {}
+def test_job_is_not_checked_before_its_time(cloud: Cloud) -> None:
+    cloud.create()
+    assert cloud.tick(FIRST_CHECK - 1) == {}
 
 
-def test_queued_job_whose_message_was_lost_is_sent_again(cloud: Cloud) -> None:
-    job = cloud.job()
-    assert cloud.tick(DUE) == {"sent again": 1}
-    assert cloud.sent("jobs") == [{"job": job.id, "run": 1}]
-    assert cloud.kept(job).due_at == DUE + FIRST_LOOK_MS
+def test_lost_message_of_a_queued_job_is_sent_again(cloud: Cloud) -> None:
+    job = cloud.create()
+    assert cloud.tick(FIRST_CHECK) == {"resent": 1}
+    assert cloud.take_messages("jobs") == [{"job": job.id, "run": 1}]
+    assert cloud.get(job).next_check_at == FIRST_CHECK + FIRST_CHECK_MS
 
 
-def test_queued_job_that_only_waits_is_looked_at_again_after_as_long(cloud: Cloud) -> None:
-    jobs = [cloud.job() for _ in range(20)]
-    cloud.lanes["jobs"].send(message(jobs[0]), client_id="c_1")
-    now = DUE
+def test_interval_between_checks_doubles_while_a_job_waits_in_its_queue(cloud: Cloud) -> None:
+    jobs = [cloud.create() for _ in range(20)]
+    cloud.queues["jobs"].send(message_for(jobs[0]), client_id="c_1")
+    now = FIRST_CHECK
     for _ in range(4):
         assert cloud.tick(now) == {"waiting": 20}
-        assert cloud.kept(jobs[0]).due_at == now + (now - NOW)
+        assert cloud.get(jobs[0]).next_check_at == now + (now - NOW)
         now += now - NOW
-    assert len(cloud.sent("jobs")) == 1
+    assert len(cloud.take_messages("jobs")) == 1
 
 
-def test_live_lease_is_looked_at_when_it_ends(cloud: Cloud) -> None:
-    job = cloud.job()
-    claimed(cloud.store, job, now=DUE - 1)
-    assert cloud.tick(DUE) == {"at work": 1}
-    assert cloud.kept(job).due_at == DUE + LEASE_MS
-    assert cloud.sent("jobs") == cloud.sent("solo") == []
+def test_claimed_job_is_checked_again_when_its_lease_expires(cloud: Cloud) -> None:
+    job = cloud.create()
+    claim(cloud.jobs, job, now=FIRST_CHECK - 1)
+    assert cloud.tick(FIRST_CHECK) == {"at_work": 1}
+    assert cloud.get(job).next_check_at == FIRST_CHECK + LEASE_MS
+    assert cloud.take_messages("jobs") == cloud.take_messages("isolated") == []
 
 
-def test_dead_lease_is_sent_to_solo(cloud: Cloud) -> None:
-    job = cloud.job()
-    claimed(cloud.store, job, now=NOW)
+def test_job_with_an_expired_lease_is_sent_to_the_isolated_queue(cloud: Cloud) -> None:
+    job = cloud.create()
+    claim(cloud.jobs, job, now=NOW)
     now = NOW + LEASE_MS + 1
-    assert cloud.tick(now) == {"sent again": 1}
-    assert cloud.sent("solo") == [{"job": job.id, "run": 1}]
-    assert claimed(cloud.store, job, owner="b", now=now).attempt == 2
+    assert cloud.tick(now) == {"resent": 1}
+    assert cloud.take_messages("isolated") == [{"job": job.id, "run": 1}]
+    assert claim(cloud.jobs, job, worker="b", now=now).attempt == 2
 
 
-def test_job_whose_worker_always_dies_fails_after_its_attempts(cloud: Cloud) -> None:
-    job = cloud.job()
+def test_job_fails_if_every_worker_dies(cloud: Cloud) -> None:
+    job = cloud.create()
     now = NOW
     for attempt in range(ATTEMPTS_LIMIT):
-        claimed(cloud.store, job, owner=str(attempt), now=now)
+        claim(cloud.jobs, job, worker=str(attempt), now=now)
         now += 10 * LEASE_MS
-        outcome = cloud.tick(now)
-    assert outcome == {"failed": 1}
-    kept = cloud.kept(job)
-    assert kept.failure is not None
-    assert (kept.status, kept.failure.code, kept.due_at) == ("failed", "attempts_exhausted", None)
+        outcomes = cloud.tick(now)
+    assert outcomes == {"failed": 1}
+    failed = cloud.get(job)
+    assert failed.failure is not None
+    assert (failed.status, failed.failure.code, failed.next_check_at) == ("failed", "attempts_exhausted", None)
 
 
 @pytest.mark.parametrize("is_running", [False, True])
-def test_job_past_its_deadline_expires(cloud: Cloud, is_running: bool) -> None:
-    job = cloud.job(deadline=DUE)
+def test_job_expires_at_its_deadline(cloud: Cloud, is_running: bool) -> None:
+    job = cloud.create(deadline=FIRST_CHECK)
     if is_running:
-        claimed(cloud.store, job, now=DUE - 1)
-    assert cloud.tick(DUE) == {"expired": 1}
-    assert cloud.kept(job).status == "expired"
-    assert cloud.tick(DUE + 10**7) == {}
+        claim(cloud.jobs, job, now=FIRST_CHECK - 1)
+    assert cloud.tick(FIRST_CHECK) == {"expired": 1}
+    assert cloud.get(job).status == "expired"
+    assert cloud.tick(FIRST_CHECK + 10**7) == {}
 
 
 def test_worker_that_finishes_after_the_deadline_changes_nothing(cloud: Cloud) -> None:
-    job = cloud.job(deadline=DUE)
-    late = claimed(cloud.store, job, now=DUE - 1)
-    cloud.tick(DUE)
-    assert not cloud.store.succeed(late, b"{}", metrics=Metrics(), now=DUE + 1)
-    assert cloud.kept(job).status == "expired"
+    job = cloud.create(deadline=FIRST_CHECK)
+    late = claim(cloud.jobs, job, now=FIRST_CHECK - 1)
+    cloud.tick(FIRST_CHECK)
+    assert not cloud.jobs.succeed(late, b"{}", metrics=Metrics(), now=FIRST_CHECK + 1)
+    assert cloud.get(job).status == "expired"
 
 
-def split(cloud: Cloud, total: int = 3) -> Job:
-    job = cloud.job(characters=10**6)
-    assert cloud.store.split(claimed(cloud.store, job), total, now=NOW)
-    return cloud.kept(job)
+def test_missing_shards_are_sent_again_and_cost_no_attempt_after_progress(cloud: Cloud) -> None:
+    """If the worker of one shard died, its message is sent again before the other shards are done."""
+    job = cloud.split()
+    cloud.shards.record_done(job, 0, b"{}")
+    assert cloud.tick(FIRST_CHECK) == {"resent": 1}
+    assert sorted(message["shard"] for message in cloud.take_messages("isolated")) == [1, 2]
+    assert cloud.get(job).attempt == 1
 
 
-def test_split_with_progress_gets_its_missing_shards_again_at_no_attempt(cloud: Cloud) -> None:
-    """Nobody waits for the last shard at work to learn that the first one's worker died."""
-    job = split(cloud)
-    cloud.store.shard_done(job, 0, b"{}")
-    assert cloud.tick(DUE) == {"sent again": 1}
-    assert sorted(sent["shard"] for sent in cloud.sent("solo")) == [1, 2]
-    assert cloud.kept(job).attempt == 1
+def test_missing_shards_are_sent_again_and_cost_an_attempt_without_progress(cloud: Cloud) -> None:
+    job = cloud.split()
+    cloud.shards.record_done(job, 1, b"{}")
+    cloud.tick(FIRST_CHECK)
+    cloud.take_messages("isolated")
+    assert cloud.tick(FIRST_CHECK + FIRST_CHECK_MS) == {"resent": 1}
+    assert sorted(message["shard"] for message in cloud.take_messages("isolated")) == [0, 2]
+    assert cloud.get(job).attempt == 2
 
 
-def test_split_without_progress_gets_its_missing_shards_again(cloud: Cloud) -> None:
-    job = split(cloud)
-    cloud.store.shard_done(job, 1, b"{}")
-    cloud.tick(DUE)
-    cloud.sent("solo")  # received, and lost with their workers
-    assert cloud.tick(DUE + FIRST_LOOK_MS) == {"sent again": 1}
-    assert sorted(sent["shard"] for sent in cloud.sent("solo")) == [0, 2]
-    assert cloud.kept(job).attempt == 2
+def test_split_job_waits_behind_a_backlog(cloud: Cloud) -> None:
+    job = cloud.split()
+    cloud.queues["isolated"].send(JobMessage(job="another", run=1), client_id="c_2")
+    assert cloud.tick(FIRST_CHECK) == {"waiting": 1}
+    assert cloud.get(job).attempt == 1
 
 
-def test_split_behind_a_long_lane_only_waits(cloud: Cloud) -> None:
-    job = split(cloud)
-    cloud.lanes["solo"].send(Message(job="another", run=1), client_id="c_2")
-    assert cloud.tick(DUE) == {"waiting": 1}
-    assert cloud.kept(job).attempt == 1
+def test_complete_split_is_sent_to_be_merged(cloud: Cloud) -> None:
+    job = cloud.split(total=1)
+    cloud.shards.record_done(job, 0, b"{}")
+    assert cloud.tick(FIRST_CHECK) == {"resent": 1}
+    assert cloud.take_messages("isolated") == [{"job": job.id, "run": 1}]
+    assert cloud.jobs.claim_merge(message_for(job), claim_token="m", now=FIRST_CHECK) is not None
 
 
-def test_complete_split_without_a_merger_gets_one(cloud: Cloud) -> None:
-    job = split(cloud, total=1)
-    cloud.store.shard_done(job, 0, b"{}")
-    assert cloud.tick(DUE) == {"sent again": 1}
-    assert cloud.sent("solo") == [{"job": job.id, "run": 1}]
-    assert cloud.store.claim_merge(message(job), owner="m", now=DUE) is not None
+def test_merge_whose_worker_died_is_sent_again(cloud: Cloud) -> None:
+    job = cloud.split(total=1)
+    cloud.shards.record_done(job, 0, b"{}")
+    assert cloud.jobs.claim_merge(message_for(job), claim_token="m", now=FIRST_CHECK) is not None
+    assert cloud.tick(FIRST_CHECK + 1) == {"at_work": 1}
+    later = FIRST_CHECK + LEASE_MS + 2
+    assert cloud.tick(later) == {"resent": 1}
+    assert cloud.jobs.claim_merge(message_for(job), claim_token="n", now=later) is not None
 
 
-def test_dead_merger_is_replaced(cloud: Cloud) -> None:
-    job = split(cloud, total=1)
-    cloud.store.shard_done(job, 0, b"{}")
-    assert cloud.store.claim_merge(message(job), owner="m", now=DUE) is not None
-    assert cloud.tick(DUE + 1) == {"at work": 1}
-    later = DUE + LEASE_MS + 2
-    assert cloud.tick(later) == {"sent again": 1}
-    assert cloud.store.claim_merge(message(job), owner="n", now=later) is not None
-
-
-def test_shards_that_never_progress_fail_the_job(cloud: Cloud) -> None:
-    job = split(cloud)
+def test_job_fails_if_its_shards_never_make_progress(cloud: Cloud) -> None:
+    job = cloud.split()
     outcomes = []
     for step in range(5):
-        outcomes.append(cloud.tick(DUE + step * FIRST_LOOK_MS))
-        cloud.sent("solo")  # received, and lost with their workers
-    assert outcomes[:4] == [{"sent again": 1}] * 4
+        outcomes.append(cloud.tick(FIRST_CHECK + step * FIRST_CHECK_MS))
+        cloud.take_messages("isolated")
+    assert outcomes[:4] == [{"resent": 1}] * 4
     assert outcomes[4] == {"failed": 1}
-    assert cloud.kept(job).status == "failed"
+    assert cloud.get(job).status == "failed"
 
 
-def test_due_item_of_a_finished_job_is_cleared(cloud: Cloud, aws_services: SimpleNamespace) -> None:
-    job = cloud.job(status="succeeded")
-    assert cloud.tick(DUE) == {"done with": 1}
-    assert cloud.kept(job).due_at is None
-    assert cloud.tick(DUE) == {}
+def test_scheduled_check_of_an_ended_job_is_removed(cloud: Cloud) -> None:
+    job = cloud.create(status="succeeded")
+    assert cloud.tick(FIRST_CHECK) == {"unscheduled": 1}
+    assert cloud.get(job).next_check_at is None
+    assert cloud.tick(FIRST_CHECK) == {}
 
 
 class TestDeadLetters:
-    def put(self, cloud: Cloud, body: Any) -> None:
-        cloud.sqs.send_message(QueueUrl=cloud.dead, MessageBody=body if isinstance(body, str) else json.dumps(body))
+    def send(self, cloud: Cloud, body: Any) -> None:
+        text = body if isinstance(body, str) else json.dumps(body)
+        cloud.sqs.send_message(QueueUrl=cloud.letters_url, MessageBody=text)
 
-    def left(self, cloud: Cloud) -> int:
-        return len(cloud.sqs.receive_message(QueueUrl=cloud.dead, MaxNumberOfMessages=10).get("Messages", []))
+    def count(self, cloud: Cloud) -> int:
+        received = cloud.sqs.receive_message(QueueUrl=cloud.letters_url, MaxNumberOfMessages=10)
+        return len(received.get("Messages", []))
 
-    def test_open_job_is_queued_again(self, cloud: Cloud) -> None:
-        job = cloud.job()
-        self.put(cloud, {"job": job.id, "run": 1})
-        assert cloud.tick(NOW) == {"revived": 1}
-        assert cloud.sent("solo") == [{"job": job.id, "run": 1}]
-        assert self.left(cloud) == 0
+    def test_dead_letter_of_an_open_job_is_sent_to_the_isolated_queue(self, cloud: Cloud) -> None:
+        job = cloud.create()
+        self.send(cloud, {"job": job.id, "run": 1})
+        assert cloud.tick(NOW) == {"requeued": 1}
+        assert cloud.take_messages("isolated") == [{"job": job.id, "run": 1}]
+        assert self.count(cloud) == 0
 
-    def test_shard_stays_a_shard(self, cloud: Cloud) -> None:
-        job = split(cloud)
-        self.put(cloud, {"job": job.id, "run": 1, "shard": 2})
+    def test_dead_letter_of_a_shard_keeps_its_shard(self, cloud: Cloud) -> None:
+        job = cloud.split()
+        self.send(cloud, {"job": job.id, "run": 1, "shard": 2})
         cloud.tick(NOW)
-        assert cloud.sent("solo") == [{"job": job.id, "run": 1, "shard": 2}]
+        assert cloud.take_messages("isolated") == [{"job": job.id, "run": 1, "shard": 2}]
 
     @pytest.mark.parametrize("run", [1, 2])
-    def test_finished_unknown_or_former_run_is_dropped(self, cloud: Cloud, run: int) -> None:
-        job = cloud.job(status="succeeded", due_at=None)
-        self.put(cloud, {"job": job.id, "run": run})
-        self.put(cloud, {"job": "nobody", "run": 1})
+    def test_dead_letter_of_an_ended_or_unknown_run_is_dropped(self, cloud: Cloud, run: int) -> None:
+        job = cloud.create(status="succeeded", next_check_at=None)
+        self.send(cloud, {"job": job.id, "run": run})
+        self.send(cloud, {"job": "unknown", "run": 1})
         assert cloud.tick(NOW) == {"dropped": 2}
-        assert self.left(cloud) == 0
+        assert self.count(cloud) == 0
 
     @pytest.mark.parametrize("body", ["{", "[]", '{"job": 1, "run": 1}', '{"job": "x", "run": 0}', '{"job": "x"}'])
-    def test_what_cannot_be_read_stays(self, cloud: Cloud, body: str) -> None:
-        self.put(cloud, body)
+    def test_malformed_dead_letter_stays(self, cloud: Cloud, body: str) -> None:
+        self.send(cloud, body)
         assert cloud.tick(NOW)["unreadable"] >= 1
-        assert self.left(cloud) == 1
+        assert self.count(cloud) == 1
 
 
 @pytest.mark.usefixtures("one_call_at_a_time")
-def test_of_two_ticks_at_once_each_job_is_sent_once(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs = [cloud.job() for _ in range(40)]
-    monkeypatch.setattr(cloud.lanes["jobs"], "is_waiting", lambda: False)  # else the second sees what the first sent
+def test_concurrent_ticks_send_each_message_once(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [cloud.create() for _ in range(40)]
+    # Otherwise the second tick would see the messages of the first as a backlog.
+    monkeypatch.setattr(cloud.queues["jobs"], "has_visible_messages", lambda: False)
     with ThreadPoolExecutor(max_workers=2) as threads:
-        both = list(threads.map(lambda _: cloud.tick(DUE), range(2)))
-    assert sum(outcome["sent again"] for outcome in both) == 40
-    assert Counter(sent["job"] for sent in cloud.sent("jobs")) == {job.id: 1 for job in jobs}
+        both = list(threads.map(lambda _: cloud.tick(FIRST_CHECK), range(2)))
+    assert sum(outcomes.get("resent", 0) for outcomes in both) == 40
+    assert Counter(message["job"] for message in cloud.take_messages("jobs")) == {job.id: 1 for job in jobs}
 
 
-def test_tick_that_dies_half_way_leaves_the_rest_due(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between its write and its message, too: the job is due again."""
-    jobs = [cloud.job() for _ in range(6)]
-    sent = []
+def test_jobs_of_a_tick_that_died_are_checked_again(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also the jobs whose write had succeeded, but whose message was not sent."""
+    jobs = [cloud.create() for _ in range(6)]
+    sent: list[str] = []
 
-    def send(message: Message, *, client_id: str) -> None:
+    def send(message: JobMessage, *, client_id: str) -> None:
         if len(sent) == 2:
             raise SystemExit
         sent.append(message.job)
 
-    monkeypatch.setattr(cloud.lanes["jobs"], "send", send)
+    monkeypatch.setattr(cloud.queues["jobs"], "send", send)
     with pytest.raises(SystemExit):
-        cloud.tick(DUE)
+        cloud.tick(FIRST_CHECK)
     monkeypatch.undo()
-    again = set()
-    for now in (DUE, DUE + 3 * FIRST_LOOK_MS):
+    resent = set()
+    for now in (FIRST_CHECK, FIRST_CHECK + 3 * FIRST_CHECK_MS):
         cloud.tick(now)
-        again |= {message["job"] for message in cloud.sent("jobs")}
-    assert again | set(sent) == {job.id for job in jobs}
+        resent |= {message["job"] for message in cloud.take_messages("jobs")}
+    assert resent | set(sent) == {job.id for job in jobs}
 
 
-def test_busy_store_leaves_the_rest_to_the_next_tick(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = cloud.job()
+def test_check_that_a_throttled_table_refused_is_done_at_the_next_tick(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = cloud.create()
 
-    def busy(*_: Any, **__: Any) -> bool:
+    def throttle(*_: Any, **__: Any) -> bool:
         raise Transient("throttled")
 
-    monkeypatch.setattr(cloud.store, "look_again", busy)
-    assert cloud.tick(DUE) == {"not now": 1}
+    monkeypatch.setattr(cloud.checks, "reschedule", throttle)
+    assert cloud.tick(FIRST_CHECK) == {"failed_to_check": 1}
     monkeypatch.undo()
-    assert cloud.tick(DUE) == {"sent again": 1}
-    assert cloud.sent("jobs") == [{"job": job.id, "run": 1}]
+    assert cloud.tick(FIRST_CHECK) == {"resent": 1}
+    assert cloud.take_messages("jobs") == [{"job": job.id, "run": 1}]
 
 
-def test_tick_without_time_begins_nothing(cloud: Cloud) -> None:
-    cloud.job()
-    assert cloud.janitor(DUE, has_time=lambda: False).tick() == {}
+def test_tick_without_time_checks_nothing(cloud: Cloud) -> None:
+    cloud.create()
+    assert cloud.janitor(FIRST_CHECK).tick(lambda: False) == {}
 
 
-def test_index_that_lags_does_no_harm(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stale entry of the index says another time than the job does."""
-    cloud.job()
-    stale = [item for slot in range(16) for item in cloud.store.due(slot, now=DUE, limit=10)]
-    cloud.tick(DUE)
-    monkeypatch.setattr(cloud.store, "due", lambda slot, **_: stale if slot == 0 else [])
-    cloud.sent("jobs")
-    assert cloud.tick(DUE + 1) == {}
-    assert cloud.sent("jobs") == []
+def test_stale_index_entries_are_skipped(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time of a stale entry differs from the time in the job's item."""
+    cloud.create()
+    stale = [
+        check
+        for partition in range(CHECK_PARTITIONS)
+        for check in cloud.checks.list_due(partition, now=FIRST_CHECK, limit=10)
+    ]
+    cloud.tick(FIRST_CHECK)
+
+    def list_stale(partition: int, *, now: int, limit: int) -> list[ScheduledCheck]:
+        return stale if partition == 0 else []
+
+    monkeypatch.setattr(cloud.checks, "list_due", list_stale)
+    cloud.take_messages("jobs")
+    assert cloud.tick(FIRST_CHECK + 1) == {}
+    assert cloud.take_messages("jobs") == []
 
 
-def test_expressions_need_no_table_of_names() -> None:
-    """Names and values of an expression are found in it, reserved words included."""
-    built = aws.expression({"status": "x", "unused": 1}, UpdateExpression="SET #status = :status REMOVE #lease")
+class TestApp:
+    """The events of the schedules."""
+
+    @pytest.fixture
+    def app(self, cloud: Cloud) -> Callable[[int], JanitorApp]:
+        """Provide a function that builds the application for a time (ms)."""
+        settings = JanitorSettings(
+            jobs_table="jobs",
+            bucket="bucket",
+            jobs_queue_url=cloud.urls["jobs"],
+            isolated_queue_url=cloud.urls["isolated"],
+            worker_alias_arn="arn:aws:lambda:eu-west-2:123456789012:function:worker:live",
+            worker_version="1",
+            webhooks_queue_url=cloud.webhooks_url,
+            jobs_dead_letter_queue_url=cloud.letters_url,
+            isolated_dead_letter_queue_url=cloud.letters_url,
+            webhooks_dead_letter_queue_url=cloud.webhook_letters_url,
+        )
+        return lambda now: build(settings, lambda: now)
+
+    def test_tick_returns_the_count_of_each_outcome(self, cloud: Cloud, app: Callable[[int], JanitorApp]) -> None:
+        cloud.create()
+        assert app(FIRST_CHECK).handle({}, CONTEXT) == {"resent": 1}
+
+    def test_failed_warm_up_does_not_fail_the_invocation(self, app: Callable[[int], JanitorApp]) -> None:
+        """There is no worker function here."""
+        assert app(NOW).handle({"warm_up": 2}, CONTEXT) == {"pings": 0}
+
+
+def test_expression_derives_its_tables_of_names_and_values() -> None:
+    """Reserved words get an alias, too."""
+    built = expression({"status": "x", "unused": 1}, UpdateExpression="SET #status = :status REMOVE #lease")
     assert built["ExpressionAttributeNames"] == {"#status": "status", "#lease": "lease"}
     assert built["ExpressionAttributeValues"] == {":status": {"S": "x"}}
