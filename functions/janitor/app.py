@@ -77,17 +77,22 @@ def build(settings: JanitorSettings, clock: Callable[[], int] = now_ms) -> Janit
         "jobs": Queue(settings.jobs_queue_url),
         "isolated": Queue(settings.isolated_queue_url),
     }
-    letters = [Queue(settings.jobs_dead_letter_queue_url), Queue(settings.isolated_dead_letter_queue_url)]
-    webhook_letters = Queue(settings.webhooks_dead_letter_queue_url)
+    dead_letters = DeadLetters(
+        jobs=jobs,
+        isolated=queues["isolated"],
+        job_letters=[Queue(settings.jobs_dead_letter_queue_url), Queue(settings.isolated_dead_letter_queue_url)],
+        webhook_letters=Queue(settings.webhooks_dead_letter_queue_url),
+        now=clock,
+    )
     janitor = Janitor(
-        JobChecks(table),
-        jobs,
-        ShardStore(table, blobs),
-        DeliveryStore(table),
-        queues,
-        Queue(settings.webhooks_queue_url),
-        DeadLetters(jobs, queues["isolated"], letters, webhook_letters, clock),
-        clock,
+        checks=JobChecks(table),
+        jobs=jobs,
+        shards=ShardStore(table, blobs),
+        deliveries=DeliveryStore(table),
+        queues=queues,
+        webhooks=Queue(settings.webhooks_queue_url),
+        dead_letters=dead_letters,
+        now=clock,
     )
     warm_ups = WarmUpStore(Table(settings.jobs_table, read_timeout=1, attempts=2))
     return JanitorApp(janitor, warm_ups, PingSender(settings.worker_alias_arn), settings.worker_version, clock)

@@ -33,7 +33,7 @@ _NO_PROGRESS: frozenset[CheckOutcome] = frozenset({"changed_meanwhile", "failed_
 _Check = Callable[[], CheckOutcome]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Janitor:
     """The janitor, with the stores and queues that it uses. `now` returns the current time (ms)."""
 
@@ -81,10 +81,7 @@ class _Tick:
         try:
             self._check_partition(partition, threads)
         except Transient as error:
-            reason = str(error)
-            logger.warning(
-                "Cannot read scheduled checks; the next tick tries again", partition=partition, reason=reason
-            )
+            logger.warning("Cannot read scheduled checks; the next tick will", partition=partition, reason=str(error))
 
     def _check_partition(self, partition: int, threads: ThreadPoolExecutor) -> None:
         """Check page by page, until no check is left or a page makes no progress."""
@@ -97,13 +94,11 @@ class _Tick:
                 return
 
     def _list_job_checks(self, scheduled: Sequence[ScheduledCheck]) -> list[_Check]:
+        # Skip stale index entries: their time is not the job's.
         times = {check.id: check.next_check_at for check in scheduled if check.part == "job"}
         jobs = self._janitor.jobs.get_many(times)
-        # Skip stale index entries: their time is not the job's.
-        found = (
-            jobs[job_id] for job_id, time in times.items() if job_id in jobs and jobs[job_id].next_check_at == time
-        )
-        return [partial(self._checker.check, job) for job in found]
+        found = [jobs[job_id] for job_id in times if job_id in jobs]
+        return [partial(self._checker.check, job) for job in found if job.next_check_at == times[job.id]]
 
     def _list_delivery_checks(self, scheduled: Sequence[ScheduledCheck]) -> list[_Check]:
         deliveries = self._janitor.deliveries.get_scheduled(scheduled)

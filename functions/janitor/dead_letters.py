@@ -23,7 +23,7 @@ _LOGGED_CHARACTERS = 1_000
 _Handle = Callable[[Queue, ReceivedMessage], DeadLetterOutcome]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DeadLetters:
     """The dead-letter queues, and the queue `isolated` for messages that are still needed.
 

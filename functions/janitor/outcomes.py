@@ -19,6 +19,6 @@ CheckOutcome = Literal[
 
 DeadLetterOutcome = Literal[
     "requeued",  # the message is about an open job, so it was sent to the queue `isolated`
-    "dropped",  # the message is about a job that needs nothing, or the janitor schedules its subject itself
+    "dropped",  # the message is not needed: its job has ended, or a scheduled check takes its place
     "unreadable",  # the message is malformed and stays, so that the alarm reports it
 ]

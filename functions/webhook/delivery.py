@@ -96,6 +96,7 @@ class Deliverer:
     def _claim_next(
         self, delivery: Delivery | None, message: WebhookMessage, claim_token: str
     ) -> tuple[Delivery, list[str]] | None:
+        """Claim the attempt of an existing delivery, if it is the one that `message` asks for."""
         if delivery is None or delivery.state != "pending" or delivery.attempt_count != message.attempt:
             return None
         signing_secrets = self._get_signing_secrets(delivery.client)
@@ -118,7 +119,7 @@ class Deliverer:
 
     def _attempt(self, claimed: Delivery, signing_secrets: Sequence[str]) -> MessageOutcome:
         start = self.now()
-        result = self._send(claimed, signing_secrets, start)
+        result = self._send(claimed, signing_secrets, timestamp=start // 1_000)
         attempt = DeliveryAttempt(
             at=start,
             status=result.status,
@@ -134,21 +135,16 @@ class Deliverer:
             return decision.state if is_recorded else "claim_lost"
         return self._schedule_next(claimed, attempt, now=end, delay_ms=decision.delay_ms)
 
-    def _send(self, claimed: Delivery, signing_secrets: Sequence[str], now: int) -> AttemptResult:
+    def _send(self, claimed: Delivery, signing_secrets: Sequence[str], *, timestamp: int) -> AttemptResult:
         if not signing_secrets:  # the client is revoked or has no secret, and nothing may be sent unsigned
             return AttemptResult(latency_ms=0)
-        headers = sign_delivery(
-            signing_secrets, webhook_id=claimed.webhook_id, timestamp=now // 1_000, body=claimed.body
-        )
+        headers = sign_delivery(signing_secrets, webhook_id=claimed.webhook_id, timestamp=timestamp, body=claimed.body)
         return self.transport.post(claimed.url, headers=headers, body=claimed.body)
 
     def _decide(self, claimed: Delivery, result: AttemptResult, now: int) -> Decision:
+        attempt = _count_attempts(claimed)
         return self.schedule.decide(
-            _count_attempts(claimed),
-            status=result.status,
-            retry_after=result.retry_after,
-            now=now,
-            chance=self.chance(),
+            attempt, status=result.status, retry_after=result.retry_after, now=now, chance=self.chance()
         )
 
     def _schedule_next(self, claimed: Delivery, attempt: DeliveryAttempt, *, now: int, delay_ms: int) -> MessageOutcome:

@@ -50,22 +50,22 @@ class Cloud:
         self.webhook_letters_url = services.webhooks_dead_letter_queue_url
 
     def janitor(self, now: int) -> Janitor:
-        letters = DeadLetters(
-            self.jobs,
-            self.queues["isolated"],
-            [Queue(self.letters_url)],
-            Queue(self.webhook_letters_url),
-            lambda: now,
+        dead_letters = DeadLetters(
+            jobs=self.jobs,
+            isolated=self.queues["isolated"],
+            job_letters=[Queue(self.letters_url)],
+            webhook_letters=Queue(self.webhook_letters_url),
+            now=lambda: now,
         )
         return Janitor(
-            self.checks,
-            self.jobs,
-            self.shards,
-            self.deliveries,
-            self.queues,
-            Queue(self.webhooks_url),
-            letters,
-            lambda: now,
+            checks=self.checks,
+            jobs=self.jobs,
+            shards=self.shards,
+            deliveries=self.deliveries,
+            queues=self.queues,
+            webhooks=Queue(self.webhooks_url),
+            dead_letters=dead_letters,
+            now=lambda: now,
         )
 
     def tick(self, now: int) -> dict[str, int]:

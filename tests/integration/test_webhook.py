@@ -140,19 +140,23 @@ class Cloud:
 
     def tick(self) -> dict[str, int]:
         """Let the janitor tick."""
-        isolated, webhook_letters = (
-            Queue(self.services.isolated_queue_url),
-            Queue(self.services.webhooks_dead_letter_queue_url),
+        isolated = Queue(self.services.isolated_queue_url)
+        dead_letters = DeadLetters(
+            jobs=self.jobs,
+            isolated=isolated,
+            job_letters=[],
+            webhook_letters=Queue(self.services.webhooks_dead_letter_queue_url),
+            now=lambda: self.now,
         )
         janitor = Janitor(
-            self.checks,
-            self.jobs,
-            self.shards,
-            self.deliveries,
-            {"jobs": Queue(self.services.jobs_queue_url), "isolated": isolated},
-            self.queue,
-            DeadLetters(self.jobs, isolated, [], webhook_letters, lambda: self.now),
-            lambda: self.now,
+            checks=self.checks,
+            jobs=self.jobs,
+            shards=self.shards,
+            deliveries=self.deliveries,
+            queues={"jobs": Queue(self.services.jobs_queue_url), "isolated": isolated},
+            webhooks=self.queue,
+            dead_letters=dead_letters,
+            now=lambda: self.now,
         )
         return dict[str, int](janitor.tick().items())
 
@@ -483,14 +487,14 @@ class TestCrashes:
         job = cloud.end_and_notify(url_of(receiver))
         if write == "claim":  # a new delivery is created with a claim, so another process must create it
             cloud.deliveries.create(job, b"{}", now=cloud.now)
-        owner, method = {
+        target, method = {
             "create": (cloud.table, "put"),
             "remove_check": (cloud.table, "update"),
             "claim": (cloud.deliveries, "claim"),
             "record_attempt": (cloud.deliveries, "record_attempt"),
         }[write]
         with monkeypatch.context() as patch:
-            patch.setattr(owner, method, die_at(getattr(owner, method), after=after))
+            patch.setattr(target, method, die_at(getattr(target, method), after=after))
             with pytest.raises(ProcessDied):
                 cloud.deliver()
         for _ in range(4):

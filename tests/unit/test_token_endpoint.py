@@ -32,9 +32,7 @@ def sign_nothing(message: bytes) -> bytes:
     return b"signature"
 
 
-def request_token(
-    warm_up: Callable[[Client], Warmth], sign: Callable[[bytes], bytes] = sign_nothing
-) -> dict[str, Any]:
+def request_token(warm_up: Callable[[Client], Warmth], sign: Callable[[bytes], bytes] = sign_nothing) -> dict[str, Any]:
     """Return the answer of a token endpoint to its client's request."""
     issuer = TokenIssuer(issuer="https://api.example", key_id="k1", sign=sign)
     body = {"grant_type": "client_credentials", "client_id": CLIENT.client_id, "client_secret": SECRET}
