@@ -5,14 +5,19 @@ from __future__ import annotations
 import base64
 import json
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
-CONTEXT = SimpleNamespace(
-    aws_request_id="invoke-1",
-    function_name="f",
-    memory_limit_in_mb=512,
-    invoked_function_arn="a",
-    get_remaining_time_in_millis=lambda: 29_000,
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+CONTEXT = cast(
+    LambdaContext,
+    SimpleNamespace(
+        aws_request_id="invoke-1",
+        function_name="f",
+        memory_limit_in_mb=512,
+        invoked_function_arn="a",
+        get_remaining_time_in_millis=lambda: 29_000,
+    ),
 )
 
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import pytest
 from functions.janitor.checks import Janitor
+from functions.janitor.dead_letters import DeadLetters
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -258,9 +259,14 @@ class JobLife(RuleBasedStateMachine):
             checks=JobChecks(services.table),
             deliveries=services.deliveries,
             queues=services.queues,
-            dead_letters=[services.dead_letters],
             webhooks=services.webhooks,
-            webhooks_dead_letters=services.dead_letters,
+            dead_letters=DeadLetters(
+                jobs=services.jobs,
+                isolated=services.queues["isolated"],
+                job_letters=[services.dead_letters],
+                webhook_letters=services.dead_letters,
+                now=lambda: self.now,
+            ),
             now=lambda: self.now,
         )
 
