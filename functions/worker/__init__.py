@@ -1,1 +1,1 @@
-"""Function `worker`: claims jobs, runs the model over them, stores the results."""
+"""The function `worker`: it claims jobs, runs the model over their texts, and stores the results."""

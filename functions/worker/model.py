@@ -1,4 +1,4 @@
-"""The model: artifact in S3 → verified → unpacked in `/tmp` → loaded, once per environment."""
+"""The model's artifact: fetched from S3, verified, unpacked in `/tmp`, and loaded once per environment."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import shutil
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol, cast
+from typing import IO, TYPE_CHECKING, cast
 
-from shared import aws
+from shared.aws.blobs import Blobs
+from shared.aws.client import Missing
 from shared.errors import ModelError
 from shared.log import logger
 
@@ -26,16 +27,12 @@ if TYPE_CHECKING:
 _BUFFER_BYTES = 1024 * 1024
 
 
-class Blobs(Protocol):
-    """Where the artifact is."""
-
-    def parts(self, key: str, *, size: int) -> Generator[bytes, None, None]:
-        """The object at `key`, of `size` bytes, in order."""
-
-
 @dataclass(frozen=True)
 class Artifact:
-    """A packaged pipeline: an uncompressed tar whose top level is what `Language.to_disk` writes."""
+    """A packaged pipeline: an uncompressed tar archive of the files that `Language.to_disk` writes.
+
+    `size` is in bytes. `sha256` is the hash of the archive in hexadecimal digits.
+    """
 
     key: str
     sha256: str
@@ -44,58 +41,69 @@ class Artifact:
 
 @dataclass
 class ModelCache:
-    """One environment's model. `folder` outlives the process where the service lets it."""
+    """The model of an environment. Its files in `folder` may outlive the process."""
 
     blobs: Blobs
     artifact: Artifact
     folder: Path = field(default_factory=lambda: Path(tempfile.gettempdir()))
-    load_ms: int = 0
+    load_ms: int = 0  # time that loading took, once the model is loaded
     _pipeline: Pipeline | None = None
 
     @property
     def is_loaded(self) -> bool:
-        """Whether `pipeline()` returns at once."""
+        """Return whether `pipeline()` returns at once."""
         return self._pipeline is not None
 
-    def pipeline(self) -> Pipeline:
-        """The loaded model; the first call fetches it while spaCy is imported, later ones return at once.
+    def load(self) -> tuple[Pipeline, int]:
+        """Return the loaded model, and the milliseconds that this call spent on loading it.
 
         Raises:
-            ModelError: when the artifact is not what was promised, does not fit, or does not load.
-            Transient: when S3 is busy or away.
+            ModelError: If the artifact does not match its description, does not fit into `folder`, or does not load.
+            Transient: If S3 is throttled or unreachable.
+        """
+        was_loaded = self.is_loaded
+        return self.pipeline(), 0 if was_loaded else self.load_ms
+
+    def pipeline(self) -> Pipeline:
+        """Return the loaded model. The first call fetches it while it imports spaCy.
+
+        Raises:
+            ModelError: If the artifact does not match its description, does not fit into `folder`, or does not load.
+            Transient: If S3 is throttled or unreachable.
         """
         if self._pipeline is None:
-            began = time.perf_counter()
+            started = time.perf_counter()
             self._pipeline = self._load()
-            self.load_ms = round((time.perf_counter() - began) * 1000)
+            self.load_ms = round((time.perf_counter() - started) * 1000)
             logger.info("Model loaded", load_ms=self.load_ms)
         return self._pipeline
 
     def _load(self) -> Pipeline:
         with ThreadPoolExecutor(max_workers=1) as executor:
-            unpacked = executor.submit(self._unpacked)
+            unpacked = executor.submit(self._find_or_unpack)
             from functions.worker import pipeline
 
-            return _loaded(pipeline.load, unpacked)
+            return _load_from(unpacked, pipeline.load)
 
-    def _unpacked(self) -> Path:
-        """The folder of the unpacked artifact. Whole when it exists: it gets its name last."""
+    def _find_or_unpack(self) -> Path:
+        """Return the folder of the unpacked artifact. If it exists, it is complete: it gets its name last."""
         target = self.folder / f"model-{self.artifact.sha256[:32]}"
         if target.is_dir():
             return target
         try:
-            with _alone(target.with_suffix(".lock")):
-                if not target.is_dir():  # else another environment with this /tmp was faster
+            with _lock(target.with_suffix(".lock")):
+                if not target.is_dir():  # else another environment with the same /tmp has just unpacked it
                     self._place(target)
-        except aws.Missing:
+        except Missing:
             raise ModelError(f"There is no artifact of {self.artifact.size} bytes at {self.artifact.key}") from None
         except (OSError, tarfile.TarError) as error:
             raise ModelError(f"The artifact cannot be unpacked in {self.folder}: {error}") from error
         return target
 
     def _place(self, target: Path) -> None:
+        """Unpack the artifact under a temporary name, then rename it."""
         part = target.with_suffix(".part")
-        if part.exists():  # of a process that was killed: it would fill /tmp
+        if part.exists():  # a process that was killed left it, and it would fill /tmp
             shutil.rmtree(part)
         try:
             self._fetch(part)
@@ -104,23 +112,23 @@ class ModelCache:
             shutil.rmtree(part, ignore_errors=True)
 
     def _fetch(self, path: Path) -> None:
-        """Unpack the artifact into `path` while it arrives: it is nowhere as a whole, and read once."""
+        """Unpack the artifact into `path` while it arrives, so that the archive itself needs no room."""
         broken: Exception | None = None
-        with closing(self.blobs.parts(self.artifact.key, size=self.artifact.size)) as parts:
-            arriving = _Arriving(parts)
+        with closing(self.blobs.stream(self.artifact.key, size=self.artifact.size)) as parts:
+            stream = _HashedStream(parts)
             try:
-                _unpack(arriving, path)
-            except (tarfile.TarError, ValueError) as error:  # tarfile's headers may hold numbers that are none
+                _unpack(stream, path)
+            except (tarfile.TarError, ValueError) as error:  # a number in a header of tar may be malformed
                 broken = error
-            arriving.finish()
-        if arriving.sha256 != self.artifact.sha256:
-            raise ModelError(f"The artifact's SHA-256 is {arriving.sha256}, not {self.artifact.sha256}")
+            stream.read_rest()
+        if stream.sha256 != self.artifact.sha256:
+            raise ModelError(f"The artifact's SHA-256 is {stream.sha256}, not {self.artifact.sha256}")
         if broken:
             raise tarfile.ReadError(str(broken)) from broken
 
 
-class _Arriving:
-    """What arrives in parts as a file to read from, hashed on the way."""
+class _HashedStream:
+    """A file to read from, made of parts that arrive in order. It hashes them on the way."""
 
     def __init__(self, parts: Iterator[bytes]) -> None:
         self._parts = parts
@@ -128,7 +136,7 @@ class _Arriving:
         self._hash = hashlib.sha256()
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes, none at the end."""
+        """Return at most `size` bytes, or none at the end."""
         if not self._rest:
             part = next(self._parts, b"")
             self._hash.update(part)
@@ -136,37 +144,37 @@ class _Arriving:
         data, self._rest = self._rest[:size], self._rest[size:]
         return bytes(data)
 
-    def finish(self) -> None:
-        """Read what is left, for the hash."""
+    def read_rest(self) -> None:
+        """Read to the end, for the hash."""
         for part in self._parts:
             self._hash.update(part)
 
     @property
     def sha256(self) -> str:
-        """Of all that was read."""
+        """Return the hash of all bytes that were read, in hexadecimal digits."""
         return self._hash.hexdigest()
 
 
-def _unpack(archive: _Arriving, target: Path) -> None:
+def _unpack(archive: _HashedStream, target: Path) -> None:
     target.mkdir()
-    stream = cast("IO[bytes]", archive)  # in this mode it is only read
+    stream = cast("IO[bytes]", archive)  # tarfile only reads in this mode
     with tarfile.open(fileobj=stream, mode="r|", bufsize=_BUFFER_BYTES) as tar:
-        # Or it copies 16 kB at a time, and after each waits for the thread that imports.
+        # By default it copies 16 kB at a time, and waits for the importing thread after each of them.
         tar.copybufsize = _BUFFER_BYTES  # type: ignore[attr-defined]
         tar.extractall(target, filter="data")
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Run the block while no other thread or process does under `lock`; the end of a process gives it back."""
-    with lock.open("w") as file:
+def _lock(path: Path) -> Iterator[None]:
+    """Run the block while no other thread or process holds the lock file `path`. A killed process releases the lock."""
+    with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _loaded(load: Callable[[Path], Pipeline], unpacked: Future[Path]) -> Pipeline:
+def _load_from(unpacked: Future[Path], load: Callable[[Path], Pipeline]) -> Pipeline:
     path = unpacked.result()
     try:
         return load(path)
-    except Exception as error:  # a pipeline may raise anything while it loads
+    except Exception as error:  # a pipeline may raise any exception while it loads
         raise ModelError(f"The model does not load: {error}") from error

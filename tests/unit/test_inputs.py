@@ -1,4 +1,4 @@
-"""Uploads as documents: what is in them is known to the worker only."""
+"""Parsing of uploads: only the worker sees their content."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from functions.worker.inputs import NDJSON, read_input
+from functions.worker.inputs import NDJSON, parse_input
 from shared.errors import InvalidInput
-from shared.models import Job, Model, Upload
+from shared.jobs.job import Job, Model, Upload
 
 
-def job(content_type: str | None) -> Job:
+def make_job(content_type: str | None) -> Job:
     upload = Upload(key="uploads/c/x", etag="e", content_type=content_type) if content_type else None
     return Job(
         id="j", client_id="c", model=Model(name="m", version="1"), characters=1, created_at=1, queued_at=1,
@@ -19,18 +19,18 @@ def job(content_type: str | None) -> Job:
     )  # fmt: skip
 
 
-def test_posted_documents_come_back() -> None:
+def test_posted_documents_are_returned() -> None:
     payload = json.dumps({"documents": [{"id": None, "text": "a\x00"}, {"id": "x", "text": "👩"}]}).encode()
-    source = read_input(job(None), payload)
+    source = parse_input(make_job(None), payload)
     assert (source.texts, source.ids) == (["a\x00", "👩"], [None, "x"])
 
 
 def test_text_upload_is_one_document() -> None:
-    assert read_input(job("text/plain"), "\ufeffÄda\r\n".encode()).texts == ["Äda\r\n"]
+    assert parse_input(make_job("text/plain"), "\ufeffÄda\r\n".encode()).texts == ["Äda\r\n"]
 
 
-def test_lines_are_documents_and_blank_ones_are_skipped() -> None:
-    source = read_input(job(NDJSON), b'{"text": "a"}\r\n\n{"id": "2", "text": "b\\u2028"}\n')
+def test_each_line_of_ndjson_is_a_document_and_blank_lines_are_skipped() -> None:
+    source = parse_input(make_job(NDJSON), b'{"text": "a"}\r\n\n{"id": "2", "text": "b\\u2028"}\n')
     assert (source.texts, source.ids) == (["a", "b\u2028"], [None, "2"])
 
 
@@ -50,6 +50,6 @@ def test_lines_are_documents_and_blank_ones_are_skipped() -> None:
         (NDJSON, b'{"text": "a"}\n' * 20_001, "20001 documents"),
     ],
 )
-def test_what_cannot_be_read_says_where(content_type: str, payload: bytes, detail: str) -> None:
+def test_error_of_an_unreadable_upload_names_the_place(content_type: str, payload: bytes, detail: str) -> None:
     with pytest.raises(InvalidInput, match=detail):
-        read_input(job(content_type), payload)
+        parse_input(make_job(content_type), payload)
