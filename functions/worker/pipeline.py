@@ -1,4 +1,4 @@
-"""The spaCy pipeline: load it quickly, run only what is needed. The only module that imports spaCy."""
+"""The spaCy pipeline: quick loading, and runs of the needed components only. No other module imports spaCy."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from shared.jobs.features import FEATURES, FeatureName
+
 
 @contextmanager
 def _quick_import() -> Iterator[None]:
-    """Import spaCy without what no worker needs.
+    """Import spaCy without the parts that no worker needs.
 
-    Its command-line tools, a third of the import, are replaced by a stand-in; pydantic.v1 is only asked for by the
-    configuration library, which does without; and a collector that walks a heap still growing finds nothing.
+    Its command line is a third of the import, so a stand-in replaces it. Only the configuration library asks for
+    pydantic.v1, and it works without. Garbage collection finds nothing while the imports still fill the heap.
     """
     package, info = ModuleType("spacy.cli"), ModuleType("spacy.cli.info")
     package.__path__ = []
@@ -47,79 +48,85 @@ with _quick_import():
     from spacy.util import registry
     from spacy.vectors import Vectors  # type: ignore[import-not-found] # compiled, ships no stub
 
-Task = tuple[str, Sequence[str]]  # a text and its features
+Task = tuple[str, Sequence[FeatureName]]  # a text and its features
 Component = Callable[[Doc], Doc]
 
-_ONLY_ENTS = {"doc.ents", "token.ent_iob", "token.ent_type", "token.ent_kb_id"}
-_LONG_RUN = re.compile(r"\S{1000,}")  # "$" 10,000 times would take half a minute
-_RUN_PART = 100
-_SENTS = {"doc.sents", "token.is_sent_start"}
+_LONG_RUN = re.compile(r"\S{1000,}")  # the tokenizer takes half a minute for 10,000 times "$"
+_RUN_PART = 100  # characters
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """A text's document, in the vocabulary of `Doc.to_json`, and how many tokens it has."""
+    """A text's part of a result document, in the vocabulary of `Doc.to_json`, and its number of tokens."""
 
     document: dict[str, Any]
     words: int
 
 
 class Pipeline:
-    """A loaded model. Not for use by several threads at once."""
+    """A loaded model. Only one thread may use it at a time."""
 
     def __init__(self, nlp: Language) -> None:
-        """Of a loaded spaCy pipeline."""
-        self._nlp = nlp
+        """Use the spaCy pipeline `nlp`."""
+        self.nlp = nlp
+        self._needed: dict[tuple[FeatureName, ...], frozenset[str]] = {}
 
     def run(self, tasks: Sequence[Task]) -> list[Analysis | Exception]:
-        """Analyze each text; each component of the pipeline sees, in one go, the texts that need it.
+        """Analyze the texts together. Each component of the pipeline receives the texts that need it in one call.
 
         Returns:
-            For each task its analysis, or what the model raised on it.
+            For each task its analysis, or the exception that the model raised on it.
         """
         try:
             return list(self._run(tasks))
-        except Exception as error:  # noqa: BLE001 (a model may raise anything; one text must not fail the others)
+        except Exception as error:  # noqa: BLE001 (a model may raise any exception; the other texts must not fail)
             if len(tasks) == 1:
                 return [error]
-            return [outcome for task in tasks for outcome in self.run([task])]
+            return [analysis for task in tasks for analysis in self.run([task])]
 
     def _run(self, tasks: Sequence[Task]) -> Iterable[Analysis]:
-        docs = [_tokenized(self._nlp, text) for text, _ in tasks]
-        needed = [_needed(self._nlp, tuple(features)) for _, features in tasks]
-        for name, component in self._nlp.pipeline:
-            wanting = [position for position, names in enumerate(needed) if name in names]
-            for position, doc in zip(wanting, _through(component, [docs[at] for at in wanting]), strict=True):
+        docs = [_tokenize(self.nlp, text) for text, _ in tasks]
+        needed = [self._find_needed(tuple(features)) for _, features in tasks]
+        for name, component in self.nlp.pipeline:
+            positions = [position for position, names in enumerate(needed) if name in names]
+            processed = run_component(component, [docs[position] for position in positions])
+            for position, doc in zip(positions, processed, strict=True):
                 docs[position] = doc
-        return (_analysis(doc, features) for doc, (_, features) in zip(docs, tasks, strict=True))
+        return (extract(doc, features) for doc, (_, features) in zip(docs, tasks, strict=True))
+
+    def _find_needed(self, features: tuple[FeatureName, ...]) -> frozenset[str]:
+        """Return the names of the components that must run for `features`."""
+        if features not in self._needed:
+            self._needed[features] = _find_needed(self.nlp, features)
+        return self._needed[features]
 
 
 def load(path: Path) -> Pipeline:
-    """The pipeline stored in the folder `path`: what `spacy.load` gives, in less time.
+    """Return the pipeline that is stored in the folder `path`, as `spacy.load` does, but in less time.
 
-    Components that the pipeline disables are left out, and the language's own tokenizer is not built only to be
-    replaced by the stored one.
+    Components that the pipeline disables are left out. The language's default tokenizer is not built, because the
+    stored one replaces it.
 
     Raises:
-        Exception: whatever spaCy raises on a folder that is not a pipeline of this version.
+        Exception: If the folder does not hold a pipeline of this version. spaCy may raise any exception.
     """
     gc.disable()
     try:
         config = util.load_config(path / "config.cfg")
         if config["nlp"]["tokenizer"] == {"@tokenizers": "spacy.Tokenizer.v1"}:
             config["nlp"]["tokenizer"] = {"@tokenizers": _STORED_TOKENIZER}
-        idle = config["nlp"]["disabled"]
-        nlp = util.load_model_from_config(config, meta=util.get_model_meta(path), exclude=idle)
+        disabled = config["nlp"]["disabled"]
+        nlp = util.load_model_from_config(config, meta=util.get_model_meta(path), exclude=disabled)
         _map_vectors(nlp, path / "vocab")
-        nlp.from_disk(path, exclude=[*idle, "vectors"])
+        nlp.from_disk(path, exclude=[*disabled, "vectors"])
     finally:
         gc.enable()
-    gc.freeze()  # the model lives as long as the process: no collection need look at it
+    gc.freeze()  # the model lives as long as the process, so garbage collections can skip it
     return Pipeline(nlp)
 
 
 def _map_vectors(nlp: Language, folder: Path) -> None:
-    """Word vectors as their file's own pages: read when they are needed, which most never are, and not copied."""
+    """Map the file of the word vectors into memory instead of copying it, because most vectors are never read."""
     vectors, file = nlp.vocab.vectors, folder / "vectors"
     exclude = ["strings"]
     if isinstance(vectors, Vectors) and file.exists():
@@ -132,12 +139,15 @@ _STORED_TOKENIZER = "samovar.StoredTokenizer.v1"
 
 
 @registry.tokenizers(_STORED_TOKENIZER)
-def _stored_tokenizer() -> Callable[[Language], Tokenizer]:
+def _make_stored_tokenizer() -> Callable[[Language], Tokenizer]:
     return lambda nlp: Tokenizer(nlp.vocab)
 
 
-def _tokenized(nlp: Language, text: str) -> Doc:
-    """`text` as tokens; long runs without a space are cut, because the tokenizer's time grows with their square."""
+def _tokenize(nlp: Language, text: str) -> Doc:
+    """Return the tokens of `text`.
+
+    Long runs without whitespace are cut first, because the tokenizer's time grows with the square of their length.
+    """
     if not _LONG_RUN.search(text):
         return nlp.make_doc(text)
     cuts = [0, *(at for run in _LONG_RUN.finditer(text) for at in range(run.start(), run.end(), _RUN_PART)), len(text)]
@@ -145,19 +155,20 @@ def _tokenized(nlp: Language, text: str) -> Doc:
     return Doc.from_docs([nlp.make_doc(part) for part in parts], ensure_whitespace=False)
 
 
-def _through(component: Component, docs: Sequence[Doc]) -> Iterable[Doc]:
+def run_component(component: Component, docs: Sequence[Doc]) -> Iterable[Doc]:
+    """Run a component of the pipeline over `docs`."""
     if not docs:
         return ()
     pipe = getattr(component, "pipe", None)
-    # The parser and ner take a quarter of a batch at a time: let that be all of the texts.
+    # The parser and the entity recognizer take a quarter of a batch at a time. Let that be all of the texts.
     return pipe(docs, batch_size=4 * len(docs)) if pipe else map(component, docs)
 
 
-@cache
-def _needed(nlp: Language, features: tuple[str, ...]) -> frozenset[str]:
-    """The names of the components that `features` need, by what their factories declare that they assign."""
-    needed = {name for name, _ in nlp.pipeline if _serves(nlp, name, features)}
-    # A shared tok2vec or transformer runs when somebody listens to it.
+def _find_needed(nlp: Language, features: Sequence[FeatureName]) -> frozenset[str]:
+    """Return the names of the components that `features` need, from the attributes that the components assign."""
+    assigned = {name: frozenset(nlp.get_pipe_meta(name).assigns) for name, _ in nlp.pipeline}
+    needed = {name for name in assigned if any(FEATURES[feature].needs(assigned[name]) for feature in features)}
+    # A shared tok2vec or transformer must run if a needed component listens to it.
     for name, component in nlp.pipeline:
         listeners = getattr(component, "listening_components", ())
         if listeners and needed.isdisjoint(listeners):
@@ -167,56 +178,9 @@ def _needed(nlp: Language, features: tuple[str, ...]) -> frozenset[str]:
     return frozenset(needed)
 
 
-def _serves(nlp: Language, name: str, features: tuple[str, ...]) -> bool:
-    assigns = set(nlp.get_pipe_meta(name).assigns)
-    if assigns & _ONLY_ENTS:
-        return "ents" in features
-    if "tokens" in features or "noun_chunks" in features:
-        return True
-    return "sents" in features and not assigns.isdisjoint(_SENTS)
-
-
-def _analysis(doc: Doc, features: Sequence[str]) -> Analysis:
+def extract(doc: Doc, features: Sequence[FeatureName]) -> Analysis:
+    """Return the members of `features` from a processed text."""
     document: dict[str, Any] = {}
     for feature in features:
-        document.update(_EXTRACT[feature](doc))
+        document.update(FEATURES[feature].extract(doc))
     return Analysis(document=document, words=len(doc))
-
-
-def _ents(doc: Doc) -> dict[str, Any]:
-    return {"ents": [{"start": ent.start_char, "end": ent.end_char, "label": ent.label_} for ent in doc.ents]}
-
-
-def _sents(doc: Doc) -> dict[str, Any]:
-    return {"sents": [{"start": sent.start_char, "end": sent.end_char} for sent in doc.sents]}
-
-
-def _noun_chunks(doc: Doc) -> dict[str, Any]:
-    chunks = doc.noun_chunks
-    return {"noun_chunks": [{"start": chunk.start_char, "end": chunk.end_char, "label": "NP"} for chunk in chunks]}
-
-
-def _tokens(doc: Doc) -> dict[str, Any]:
-    tokens = [
-        {
-            "id": token.i,
-            "start": token.idx,
-            "end": token.idx + len(token),
-            "tag": token.tag_,
-            "pos": token.pos_,
-            "morph": str(token.morph),
-            "lemma": token.lemma_,
-            "dep": token.dep_,
-            "head": token.head.i,
-        }
-        for token in doc
-    ]
-    return {"text": doc.text, "tokens": tokens}
-
-
-_EXTRACT: dict[str, Callable[[Doc], dict[str, Any]]] = {
-    "ents": _ents,
-    "sents": _sents,
-    "tokens": _tokens,
-    "noun_chunks": _noun_chunks,
-}

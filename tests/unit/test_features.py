@@ -1,0 +1,113 @@
+"""The table of features: each entry is complete, and the message about a mistake names the change and the file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast, get_args
+
+import pytest
+from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
+
+from functions.worker.merge import MERGED_VALUES
+from functions.worker.values import EXPECTED, FIND_MISFIT
+from shared.jobs.features import FEATURE_NAMES, FEATURES, Feature, FeatureName, Member, MergeRule
+
+FILE = "shared/jobs/features.py"
+RULES: tuple[MergeRule, ...] = get_args(MergeRule)
+RESERVED = {"id", "error"}  # members that every result document may have
+
+
+def find_mistakes(names: Sequence[str], features: Sequence[Feature]) -> list[str]:
+    """Return the mistakes in a table of features, each with the change that is needed."""
+    described = {feature.name for feature in features}
+    members = [member.name for feature in features for member in feature.members]
+    return [
+        *(f'Add a Feature for "{name}" to _FEATURES in {FILE}.' for name in names if name not in described),
+        *(f'Add "{name}" to FeatureName in {FILE}.' for name in described if name not in names),
+        *(mistake for feature in features for mistake in find_member_mistakes(feature)),
+        *(f'Rename a member: two features in {FILE} declare "{name}".' for name in duplicates(members)),
+    ]
+
+
+def find_member_mistakes(feature: Feature) -> list[str]:
+    mistakes = []
+    if not feature.members:
+        mistakes.append(f'Add a Member to the feature "{feature.name}" in {FILE}.')
+    for member in feature.members:
+        place = f'member "{member.name}" of the feature "{feature.name}" in {FILE}'
+        if member.merge not in RULES:
+            mistakes.append(f"Add a merge rule to the {place}: one of {', '.join(RULES)}.")
+        if not has_json_schema(member.type):
+            mistakes.append(f"Add a type that pydantic can describe to the {place}.")
+        if member.name in RESERVED:
+            mistakes.append(f"Rename the {place}: every result document may have a member of this name.")
+    return mistakes
+
+
+def has_json_schema(annotation: Any) -> bool:
+    try:
+        return bool(TypeAdapter(annotation).json_schema()) or annotation is Any
+    except (PydanticSchemaGenerationError, PydanticUserError):
+        return False
+
+
+def duplicates(names: Sequence[str]) -> set[str]:
+    return {name for name in names if names.count(name) > 1}
+
+
+def test_features_have_no_mistakes() -> None:
+    mistakes = find_mistakes(FEATURE_NAMES, list(FEATURES.values()))
+    assert not mistakes, "\n".join(mistakes)
+
+
+@pytest.mark.parametrize("table", [FIND_MISFIT, EXPECTED, MERGED_VALUES])
+def test_worker_implements_every_merge_rule(table: dict[str, Any]) -> None:
+    missing = [rule for rule in RULES if rule not in table]
+    assert not missing, (
+        f"Add {', '.join(missing)} to FIND_MISFIT and EXPECTED in functions/worker/values.py, "
+        "and to MERGED_VALUES in functions/worker/merge.py."
+    )
+
+
+class NoSchema:
+    """A type that pydantic cannot describe."""
+
+
+ENTS = FEATURES["ents"]
+PLACE = f'of the feature "ents" in {FILE}'
+
+
+@pytest.mark.parametrize(
+    ("members", "advice"),
+    [
+        (
+            (Member("ents", list[int], cast("MergeRule", None)),),
+            f'Add a merge rule to the member "ents" {PLACE}: one of text, spans, tokens, sum, value.',
+        ),
+        (
+            (Member("ents", NoSchema, "value"),),
+            f'Add a type that pydantic can describe to the member "ents" {PLACE}.',
+        ),
+        (
+            (),
+            f'Add a Member to the feature "ents" in {FILE}.',
+        ),
+        (
+            (Member("id", str, "value"),),
+            f'Rename the member "id" {PLACE}: every result document may have a member of this name.',
+        ),
+        (
+            (ENTS.members[0], ENTS.members[0]),
+            f'Rename a member: two features in {FILE} declare "ents".',
+        ),
+    ],
+)
+def test_message_about_a_mistake_says_what_to_change_where(members: tuple[Member, ...], advice: str) -> None:
+    assert find_mistakes(["ents"], [replace(ENTS, members=members)]) == [advice]
+
+
+def test_message_about_a_missing_feature_says_what_to_add_where() -> None:
+    assert find_mistakes(["ents", "mood"], [ENTS]) == [f'Add a Feature for "mood" to _FEATURES in {FILE}.']
+    mood = replace(ENTS, name=cast("FeatureName", "mood"), members=(Member("mood", str, "value"),))
+    assert find_mistakes(["ents"], [ENTS, mood]) == [f'Add "mood" to FeatureName in {FILE}.']
