@@ -1,126 +1,132 @@
-"""The worker that polls: what it receives is handled as Lambda would hand it over, and nothing is lost on the way."""
+"""The polling worker: it handles messages as Lambda hands them over, and loses none."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from functions.worker.poll import PAUSE_SECONDS, WAIT_SECONDS, Poller
+from shared.aws.queue import ReceivedMessage
 from shared.errors import Transient
-from shared.queues import Letter
 
 
-class ListedQueue:
-    """A queue that gives its letters, ten at most, and remembers what was done with them."""
+class ListQueue:
+    """A queue over a list of messages. It records the calls of the poller."""
 
     def __init__(self, *bodies: str) -> None:
-        self.waiting = [Letter(f"m{number}", body, f"r{number}") for number, body in enumerate(bodies)]
+        self.waiting = [ReceivedMessage(f"m{number}", body, f"r{number}") for number, body in enumerate(bodies)]
         self.deleted: list[str] = []
-        self.shown: list[tuple[str, int]] = []
+        self.changed: list[tuple[str, int]] = []
         self.waits: list[int] = []
-        self.is_away = False
-        self.on_receive: Any = lambda: None
+        self.is_unreachable = False
+        self.on_receive: Callable[[], None] = lambda: None
 
-    def receive(self, *, limit: int, wait_seconds: int) -> list[Letter]:
+    def receive(self, *, limit: int, wait_seconds: int) -> list[ReceivedMessage]:
         self.on_receive()
         self.waits.append(wait_seconds)
-        if self.is_away:
-            raise Transient("SQS is away")
-        taken, self.waiting = self.waiting[:limit], self.waiting[limit:]
-        return taken
+        if self.is_unreachable:
+            raise Transient("SQS is unreachable")
+        received, self.waiting = self.waiting[:limit], self.waiting[limit:]
+        return received
 
-    def delete(self, *letters: Letter) -> None:
-        if self.is_away:
-            raise Transient("SQS is away")
-        self.deleted += [letter.item_id for letter in letters]
+    def delete(self, *messages: ReceivedMessage) -> None:
+        if self.is_unreachable:
+            raise Transient("SQS is unreachable")
+        self.deleted += [message.message_id for message in messages]
 
-    def postpone(self, receipt_handle: str, *, seconds: int) -> None:
-        self.shown.append((receipt_handle, seconds))
+    def change_visibility(self, receipt_handle: str, *, seconds: int) -> None:
+        self.changed.append((receipt_handle, seconds))
 
 
-class Bench:
-    """A poller of two queues whose handler writes down what it gets, and stops when both are empty."""
+class Harness:
+    """A poller of two queues. Its handler records the events, and it stops when both queues are empty."""
 
-    def __init__(self, solo: ListedQueue, jobs: ListedQueue) -> None:
+    def __init__(self, isolated: ListQueue, jobs: ListQueue) -> None:
         self.events: list[dict[str, Any]] = []
-        self.again: set[str] = set()
+        self.retried: set[str] = set()
         self.slept: list[float] = []
-        self.queues = (solo, jobs)
-        self.poller = Poller({"x-solo": (solo, 1), "x-jobs": (jobs, 10)}, self.handle, sleep=self.sleep)
+        self.queues = (isolated, jobs)
+        self.poller = Poller({"x-isolated": (isolated, 1), "x-jobs": (jobs, 10)}, self.handle, sleep=self.sleep)
         jobs.on_receive = self.stop_when_empty
 
     def handle(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         assert context.aws_request_id
         self.events.append(event)
-        failed = [record["messageId"] for record in event["Records"] if record["messageId"] in self.again]
-        return {"batchItemFailures": [{"itemIdentifier": item_id} for item_id in failed]}
+        retried = [record["messageId"] for record in event["Records"] if record["messageId"] in self.retried]
+        return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in retried]}
 
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         for queue in self.queues:
-            queue.is_away = False
+            queue.is_unreachable = False
 
     def stop_when_empty(self) -> None:
         if not any(queue.waiting for queue in self.queues):
             self.poller.stop()
 
 
-def test_batches_are_as_big_as_lambdas_and_are_deleted() -> None:
-    solo, jobs = ListedQueue("a", "b"), ListedQueue(*"0123456789AB")
-    bench = Bench(solo, jobs)
-    bench.poller.run()
-    sizes = {"x-solo": [], "x-jobs": []}
-    for event in bench.events:
+def test_batches_have_the_sizes_of_lambdas_batches_and_are_deleted() -> None:
+    isolated, jobs = ListQueue("a", "b"), ListQueue(*"0123456789AB")
+    harness = Harness(isolated, jobs)
+    harness.poller.run()
+    sizes: dict[str, list[int]] = {"x-isolated": [], "x-jobs": []}
+    for event in harness.events:
         (source,) = {record["eventSourceARN"].rpartition(":")[2] for record in event["Records"]}
         sizes[source].append(len(event["Records"]))
-    assert sizes == {"x-solo": [1, 1], "x-jobs": [10, 2]}
-    assert (len(solo.deleted), len(jobs.deleted)) == (2, 12)
+    assert sizes == {"x-isolated": [1, 1], "x-jobs": [10, 2]}
+    assert (len(isolated.deleted), len(jobs.deleted)) == (2, 12)
 
 
-def test_lane_with_nothing_in_it_does_not_hold_up_the_other() -> None:
-    """A worker is busy as long as there is anything to do, and waits where it looks last."""
-    solo, jobs = ListedQueue("a"), ListedQueue(*"0123456789AB")
-    bench = Bench(solo, jobs)
-    jobs.on_receive = lambda: len(jobs.waits) == 2 and bench.poller.stop()
-    bench.poller.run()
-    assert (solo.waits, jobs.waits) == ([0, 0, 0], [0, WAIT_SECONDS, WAIT_SECONDS])
+def test_empty_queue_does_not_delay_the_other() -> None:
+    """The worker waits for a message only at the last queue, and only if all are empty."""
+    isolated, jobs = ListQueue("a"), ListQueue(*"0123456789AB")
+    harness = Harness(isolated, jobs)
+
+    def stop_at_third_poll() -> None:
+        if len(jobs.waits) == 2:
+            harness.poller.stop()
+
+    jobs.on_receive = stop_at_third_poll
+    harness.poller.run()
+    assert (isolated.waits, jobs.waits) == ([0, 0, 0], [0, WAIT_SECONDS, WAIT_SECONDS])
 
 
-def test_what_must_come_again_is_not_deleted() -> None:
-    jobs = ListedQueue("a", "b", "c")
-    bench = Bench(ListedQueue(), jobs)
-    bench.again = {"m1"}
-    bench.poller.run()
+def test_retried_message_is_not_deleted() -> None:
+    jobs = ListQueue("a", "b", "c")
+    harness = Harness(ListQueue(), jobs)
+    harness.retried = {"m1"}
+    harness.poller.run()
     assert jobs.deleted == ["m0", "m2"]
 
 
-def test_what_is_received_after_the_signal_is_shown_to_others_at_once() -> None:
-    """A long poll may still bring something; hidden it would wait for the queue's whole visibility time-out."""
-    solo, jobs = ListedQueue("a"), ListedQueue("b")
-    bench = Bench(solo, jobs)
-    solo.on_receive = bench.poller.stop
-    bench.poller.run()
-    assert bench.events == []
-    assert solo.shown == [("r0", 0)]
+def test_message_that_arrives_after_the_stop_signal_is_returned_at_once() -> None:
+    """A long poll may still return a message. Hidden, it would wait for the queue's whole visibility time-out."""
+    isolated, jobs = ListQueue("a"), ListQueue("b")
+    harness = Harness(isolated, jobs)
+    isolated.on_receive = harness.poller.stop
+    harness.poller.run()
+    assert harness.events == []
+    assert isolated.changed == [("r0", 0)]
     assert jobs.waiting != []
 
 
-def test_queue_that_is_away_is_polled_again_later() -> None:
-    solo, jobs = ListedQueue("a"), ListedQueue()
-    solo.is_away = True
-    bench = Bench(solo, jobs)
-    bench.poller.run()
-    assert bench.slept == [PAUSE_SECONDS]
-    assert solo.deleted == ["m0"]
+def test_unreachable_queue_is_polled_again_later() -> None:
+    isolated, jobs = ListQueue("a"), ListQueue()
+    isolated.is_unreachable = True
+    harness = Harness(isolated, jobs)
+    harness.poller.run()
+    assert harness.slept == [PAUSE_SECONDS]
+    assert isolated.deleted == ["m0"]
 
 
 def test_message_that_cannot_be_deleted_does_not_end_the_poller() -> None:
-    solo, jobs = ListedQueue(), ListedQueue("a")
-    bench = Bench(solo, jobs)
+    isolated, jobs = ListQueue(), ListQueue("a")
+    harness = Harness(isolated, jobs)
 
     def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
-        jobs.is_away = True
+        jobs.is_unreachable = True
         return {"batchItemFailures": []}
 
-    bench.poller.handle = handle
-    bench.poller.run()
+    harness.poller.handle = handle
+    harness.poller.run()
     assert jobs.deleted == []

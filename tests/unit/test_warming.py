@@ -1,204 +1,246 @@
-"""What an environment does with a warm-up ping, and what it does during init."""
+"""The handling of pings by an environment, and the initialization of an environment."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from functions.worker import handler
-from functions.worker.warming import Warming
-from functions.worker.work import Received
+from functions.worker.app import App, build
+from functions.worker.pings import PingHandler, run_assigned
+from functions.worker.pipeline import Pipeline
+from functions.worker.work import BatchItem
 from shared.errors import ModelError, Transient
-from shared.models import Message, WarmUp
-from shared.warmup import Environment, Round
+from shared.jobs.message import JobMessage
+from shared.settings import WorkerSettings
+from shared.warmup.records import Environment, Ping, WarmUp
 
 NOW = 1_800_000_000_000
-PING = WarmUp(key="warmup#1", round="r1", began_at=NOW, environments=3)
-WAITING = [Message(job="j1", run=1), Message(job="j2", run=2)]
+PING = Ping(key="warmup#1", warm_up="w1", started_at=NOW, environments=3)
+ASSIGNED = [JobMessage(job="j1", run=1), JobMessage(job="j2", run=2)]
+SETTINGS = WorkerSettings(
+    jobs_table="jobs",
+    bucket="b",
+    jobs_queue_url="https://sqs/jobs",
+    isolated_queue_url="https://sqs/isolated",
+    webhooks_queue_url="https://sqs/webhooks",
+    model_name="m",
+    model_version="1",
+    model_key="k",
+    model_sha256="0" * 64,
+    model_size=1,
+)
 
 
-class MemoryRounds:
-    """A round whose other environments arrive while this one waits."""
+class MemoryWarmUps:
+    """A warm-up in memory. Its other environments arrive at the times `others_at`."""
 
     def __init__(self, *others_at: int) -> None:
         self.others_at = others_at
         self.now = NOW
         self.arrived: dict[str, int] = {}
-        self.is_ready: dict[str, Environment] = {}
-        self.round = "r1"
-        self.waiting: list[Message] = []
-        self.done: list[tuple[Message, int]] = []  # and when
-        self.is_away = False
+        self.ready: dict[str, Environment] = {}
+        self.warm_up = "w1"
+        self.assigned: list[JobMessage] = []
+        self.ran: list[tuple[JobMessage, int]] = []  # the jobs, and when they ran
+        self.is_unreachable = False
+        self.is_throttled = False  # reads fail
 
-    def of(self, key: str) -> Round:
+    def get(self, key: str) -> WarmUp:
         self.check()
+        if self.is_throttled:
+            raise Transient("throttled")
         others = {f"o{number}": at for number, at in enumerate(self.others_at) if at <= self.now}
-        return Round(id=key, round=self.round, began_at=NOW, wanted=3, arrived={**self.arrived, **others})
+        arrived = {**self.arrived, **others}
+        return WarmUp(id=key, warm_up=self.warm_up, started_at=NOW, wanted=3, arrived=arrived)
 
-    def arrive(self, ping: WarmUp, environment_id: str, *, now: int) -> None:
+    def record_arrival(self, ping: Ping, environment_id: str, *, now: int) -> None:
         self.check()
         self.arrived[environment_id] = now
 
-    def ready(self, ping: WarmUp, environment_id: str, environment: Environment, *, ready_ms: int) -> list[Message]:
+    def record_ready(
+        self, ping: Ping, environment_id: str, environment: Environment, *, ready_ms: int
+    ) -> list[JobMessage]:
         self.check()
-        self.is_ready[environment_id] = environment
-        return self.waiting
+        self.ready[environment_id] = environment
+        return self.assigned
 
-    def work(self, messages: Sequence[Message]) -> None:
-        self.done += [(message, self.now) for message in messages]
+    def run(self, messages: Sequence[JobMessage]) -> None:
+        self.ran += [(message, self.now) for message in messages]
 
     def check(self) -> None:
-        if self.is_away:
-            raise Transient("DynamoDB is away")
+        if self.is_unreachable:
+            raise Transient("DynamoDB is unreachable")
 
     def sleep(self, seconds: float) -> None:
         self.now += int(seconds * 1000)
 
 
-def warming(rounds: MemoryRounds, *, load_ms: int = 0, is_prepared: bool = False) -> Warming:
-    def load() -> tuple[Any, int]:
-        rounds.now += load_ms
-        return SimpleNamespace(run=lambda tasks: None), load_ms
+def make_pipeline() -> Pipeline:
+    """Return a stand-in for the model that accepts texts."""
+    return cast("Pipeline", SimpleNamespace(run=lambda tasks: None))
 
-    return Warming(
-        rounds, load, rounds.work, init_ms=7, is_prepared=is_prepared, now=lambda: rounds.now, sleep=rounds.sleep
+
+def make_handler(
+    warm_ups: MemoryWarmUps,
+    *,
+    load_ms: int = 0,
+    is_prepared: bool = False,
+    load: Callable[[], tuple[Pipeline, int]] | None = None,
+) -> PingHandler:
+    """Return a ping handler whose clock is that of `warm_ups`, and whose model takes `load_ms` to load."""
+
+    def load_model() -> tuple[Pipeline, int]:
+        warm_ups.now += load_ms
+        return make_pipeline(), load_ms
+
+    return PingHandler(
+        warm_ups,
+        load or load_model,
+        warm_ups.run,
+        init_ms=7,
+        is_prepared=is_prepared,
+        clock=lambda: warm_ups.now,
+        sleep=warm_ups.sleep,
     )
 
 
-def test_warm_environment_holds_until_the_others_have_arrived() -> None:
-    """Idle, it would be given their pings, and they would never begin."""
-    rounds = MemoryRounds(NOW + 400, NOW + 900)
-    warming(rounds).answer(PING, "e1")
-    assert NOW + 900 <= rounds.now < NOW + 1_200
-    assert rounds.is_ready["e1"] == Environment(ready_at=NOW, cold=False, load_ms=0, init_ms=7)
+def test_warm_environment_stays_busy_until_the_others_have_arrived() -> None:
+    """Lambda would send the other pings to an idle environment, and would start no others."""
+    warm_ups = MemoryWarmUps(NOW + 400, NOW + 900)
+    make_handler(warm_ups).handle(PING, "e1")
+    assert NOW + 900 <= warm_ups.now < NOW + 1_200
+    assert warm_ups.ready["e1"] == Environment(ready_at=NOW, cold=False, load_ms=0, init_ms=7)
 
 
-def test_others_that_never_arrive_are_not_waited_for() -> None:
-    rounds = MemoryRounds()
-    warming(rounds).answer(PING, "e1")
-    assert NOW + 3_000 <= rounds.now < NOW + 3_200
+def test_environment_does_not_wait_long_for_others_that_never_arrive() -> None:
+    warm_ups = MemoryWarmUps()
+    make_handler(warm_ups).handle(PING, "e1")
+    assert NOW + 3_000 <= warm_ups.now < NOW + 3_200
 
 
-def test_environment_that_loaded_for_long_holds_no_longer() -> None:
-    rounds = MemoryRounds()
-    warming(rounds, load_ms=4_000).answer(PING, "e1")
-    assert rounds.now == NOW + 4_000
-    assert rounds.is_ready["e1"].cold
-    assert rounds.arrived["e1"] == NOW  # on arrival, not when it is ready
+def test_environment_that_loaded_for_a_long_time_does_not_wait() -> None:
+    warm_ups = MemoryWarmUps()
+    make_handler(warm_ups, load_ms=4_000).handle(PING, "e1")
+    assert warm_ups.now == NOW + 4_000
+    assert warm_ups.ready["e1"].cold
+    assert warm_ups.arrived["e1"] == NOW  # recorded on arrival, not when the environment is ready
 
 
-def test_what_has_waited_is_done_as_soon_as_the_environment_is_ready() -> None:
-    """Before it holds for the others of its round, and in this invoke: sent now, it might meet an environment busy."""
-    rounds = MemoryRounds()
-    rounds.waiting = WAITING
-    warming(rounds, load_ms=1_000).answer(PING, "e1")
-    assert rounds.done == [(message, NOW + 1_000) for message in WAITING]
-    assert rounds.now >= NOW + 3_000
+def test_assigned_jobs_run_as_soon_as_the_environment_is_ready() -> None:
+    """They run before it waits for the others and in the same invocation: later it might be busy."""
+    warm_ups = MemoryWarmUps()
+    warm_ups.assigned = ASSIGNED
+    make_handler(warm_ups, load_ms=1_000).handle(PING, "e1")
+    assert warm_ups.ran == [(message, NOW + 1_000) for message in ASSIGNED]
+    assert warm_ups.now >= NOW + 3_000
 
 
-def test_what_was_left_and_cannot_be_done_now_is_queued_to_be_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No message of it will come again by itself."""
-    sent = []
+def test_assigned_job_that_must_be_retried_is_sent_to_the_isolated_queue() -> None:
+    """No SQS message stands behind an assigned job, so none would be delivered again."""
 
-    def run(batch: Sequence[Received], *, is_typical: bool) -> list[str]:
-        batch[1].postpone(seconds=5)
-        return [batch[1].item_id]
+    class RetryingWorker:
+        def run(self, batch: Sequence[BatchItem], *, records_latency: bool = True) -> list[str]:
+            assert not records_latency
+            batch[1].change_visibility(seconds=5)
+            return [batch[1].message_id]
 
-    def send(message: Message, *, client_id: str, delay_seconds: int) -> None:
-        sent.append((message, delay_seconds))
+    @dataclass
+    class DelayedQueue:
+        sent: list[tuple[JobMessage, int]] = field(default_factory=list)
 
-    monkeypatch.setattr(handler, "_worker", lambda: SimpleNamespace(run=run))
-    monkeypatch.setattr(handler, "_settings", lambda: SimpleNamespace(solo_queue_url="https://sqs/solo"))
-    monkeypatch.setattr(handler, "_lanes", lambda: {"solo": SimpleNamespace(send=send)})
-    handler._work(WAITING)
-    assert sent == [(WAITING[1], 5)]
+        def send(self, message: JobMessage, *, client_id: str, delay_seconds: int = 0) -> None:
+            self.sent.append((message, delay_seconds))
 
-
-def test_first_ping_of_an_environment_that_was_prepared_says_how_long_it_took() -> None:
-    """As a restore from a snapshot: nothing is loaded then, and still it is how long the next one will take."""
-    rounds = MemoryRounds()
-    environment = warming(rounds, is_prepared=True)
-    environment.answer(PING, "e1")
-    assert rounds.is_ready["e1"].cold
-    environment.answer(PING, "e1")
-    assert not rounds.is_ready["e1"].cold
+    isolated = DelayedQueue()
+    run_assigned(RetryingWorker(), isolated, ASSIGNED)
+    assert isolated.sent == [(ASSIGNED[1], 5)]
 
 
-def test_round_that_cannot_be_read_is_no_reason_to_be_idle() -> None:
-    """All of a big round look at one item: throttled, they would be given each other's pings."""
-    rounds = MemoryRounds()
-    environment = warming(rounds)
-
-    def of(key: str) -> Round:
-        raise Transient("throttled")
-
-    rounds.of = of
-    environment.answer(PING, "e1")
-    assert rounds.now >= NOW + 3_000
+def test_first_ping_of_a_prepared_environment_counts_as_cold() -> None:
+    """A restore from a snapshot loads nothing, yet the ping shows how long the next environment takes."""
+    warm_ups = MemoryWarmUps()
+    handler = make_handler(warm_ups, is_prepared=True)
+    handler.handle(PING, "e1")
+    assert warm_ups.ready["e1"].cold
+    handler.handle(PING, "e1")
+    assert not warm_ups.ready["e1"].cold
 
 
-def test_next_round_ends_the_hold() -> None:
-    rounds = MemoryRounds()
-    rounds.round = "r2"
-    warming(rounds).answer(PING, "e1")
-    assert rounds.now == NOW
+def test_environment_stays_busy_while_the_warm_up_cannot_be_read() -> None:
+    """All environments of a big warm-up read one item. Idle, a throttled one would get the others' pings."""
+    warm_ups = MemoryWarmUps()
+    warm_ups.is_throttled = True
+    make_handler(warm_ups).handle(PING, "e1")
+    assert warm_ups.now >= NOW + 3_000
 
 
-def test_round_that_cannot_be_reached_does_not_keep_the_model_from_loading() -> None:
-    rounds = MemoryRounds()
-    rounds.is_away = True
-    loaded = []
-    environment = warming(rounds, load_ms=100)
-    load = lambda: loaded.append(1) or environment.load()  # noqa: E731
-    Warming(rounds, load, rounds.work, now=environment.now, sleep=rounds.sleep).answer(PING, "e1")
-    assert loaded
+def test_next_warm_up_ends_the_wait() -> None:
+    warm_ups = MemoryWarmUps()
+    warm_ups.warm_up = "w2"
+    make_handler(warm_ups).handle(PING, "e1")
+    assert warm_ups.now == NOW
+
+
+def test_model_is_loaded_though_the_warm_up_cannot_be_reached() -> None:
+    warm_ups = MemoryWarmUps()
+    warm_ups.is_unreachable = True
+    loads: list[int] = []
+
+    def load() -> tuple[Pipeline, int]:
+        loads.append(1)
+        return make_pipeline(), 100
+
+    make_handler(warm_ups, load=load).handle(PING, "e1")
+    assert loads
 
 
 def test_environment_without_a_model_is_not_ready() -> None:
-    rounds = MemoryRounds()
+    warm_ups = MemoryWarmUps()
 
-    def load() -> Any:
+    def load() -> tuple[Pipeline, int]:
         raise ModelError("no room")
 
     with pytest.raises(ModelError):
-        Warming(rounds, load, rounds.work, now=lambda: NOW, sleep=rounds.sleep).answer(PING, "e1")
-    assert "e1" in rounds.arrived
-    assert rounds.is_ready == {}
+        make_handler(warm_ups, load=load).handle(PING, "e1")
+    assert "e1" in warm_ups.arrived
+    assert warm_ups.ready == {}
 
 
 @pytest.mark.parametrize(
-    ("kind", "is_prepared", "is_hooked"),
+    ("initialization", "is_prepared", "has_hook"),
     [("on-demand", False, False), ("provisioned-concurrency", True, False), ("snap-start", True, True)],
 )
-def test_model_is_loaded_during_init_where_init_has_the_time(
-    monkeypatch: pytest.MonkeyPatch, kind: str, is_prepared: bool, is_hooked: bool
+def test_model_is_loaded_during_initialization_if_there_is_time(
+    monkeypatch: pytest.MonkeyPatch, initialization: str, is_prepared: bool, has_hook: bool
 ) -> None:
-    prepared, hooks = [], []
-    monkeypatch.setattr(handler, "_warming", lambda: SimpleNamespace(prepare=lambda: prepared.append(1) or 0))
+    """An on-demand initialization has 10 s. SnapStart must also replace connections after each restore."""
+    hooks: list[Callable[[], None]] = []
+    loads: list[int] = []
     monkeypatch.setitem(sys.modules, "snapshot_restore_py", SimpleNamespace(register_after_restore=hooks.append))
-    handler._prepare_during_init(kind)
-    assert bool(prepared) == is_prepared
-    assert bool(hooks) == is_hooked
+    app = build(SETTINGS, initialization=initialization)
+    monkeypatch.setattr(App, "prepare", lambda self: loads.append(1))
+    app.initialize()
+    assert bool(loads) == is_prepared
+    assert bool(hooks) == has_hook
 
 
-def test_restored_environment_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two environments of one snapshot would else count as one, and share their connections."""
-    for name, value in {
-        "JOBS_TABLE": "jobs", "BUCKET": "b", "JOBS_QUEUE_URL": "https://sqs/jobs", "SOLO_QUEUE_URL": "https://sqs/solo",
-        "WEBHOOKS_QUEUE_URL": "https://sqs/webhooks",
-        "MODEL_NAME": "m", "MODEL_VERSION": "1", "MODEL_KEY": "k", "MODEL_SHA256": "0" * 64, "MODEL_SIZE": "1",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    handler._settings.cache_clear()
-    before = (handler._environment_id(), handler._worker(), handler._warming())
-    model = handler._model()
-    handler._after_restore()
-    after = (handler._environment_id(), handler._worker(), handler._warming())
-    assert all(one is not other for one, other in zip(before, after, strict=True))
-    assert before[0] != after[0]
-    assert handler._model() is model
-    handler._settings.cache_clear()
+def test_restored_environment_keeps_only_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise two environments of one snapshot count as one, share connections, and draw the same numbers."""
+    seeds: list[Any] = []
+    monkeypatch.setattr("random.seed", lambda *arguments: seeds.append(arguments))
+    app = build(SETTINGS)
+    model, before = app.model, app.collaborators
+    app.after_restore()
+    after = app.collaborators
+    assert before.environment_id != after.environment_id
+    assert before.worker is not after.worker
+    assert before.pings is not after.pings
+    assert all(before.queues[name] is not after.queues[name] for name in ("jobs", "isolated"))
+    assert app.model is model
+    assert after.pings.load == model.load
+    assert seeds == [()]
