@@ -7,13 +7,14 @@ that the API can use it: an extractor receives a `spacy.tokens.Doc`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
 
-FeatureName = Literal["ents", "sents", "tokens", "noun_chunks"]
+FeatureName = Literal["ents", "sents", "tokens", "noun_chunks", "stats"]
 DEFAULT_FEATURES: tuple[FeatureName, ...] = ("ents", "sents")
 
 MergeRule = Literal["text", "spans", "tokens", "sum", "value"]
@@ -56,6 +57,15 @@ class Token(Span):
     lemma: str
     dep: str
     head: int
+
+
+class Stats(ResultPart):
+    """The counts of a document: Unicode characters, words (spaCy's tokens), sentences, and entities by their labels."""
+
+    characters: int
+    words: int
+    sentences: int
+    ents: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -105,6 +115,10 @@ def _assigns_sents(assigned: frozenset[str]) -> bool:
     return not _assigns_ents(assigned) and not assigned.isdisjoint(_SENTS)
 
 
+def _assigns_ents_or_sents(assigned: frozenset[str]) -> bool:
+    return _assigns_ents(assigned) or _assigns_sents(assigned)
+
+
 def _assigns_no_ents(assigned: frozenset[str]) -> bool:
     return not _assigns_ents(assigned)
 
@@ -140,6 +154,16 @@ def _extract_tokens(doc: Any) -> dict[str, Any]:
     return {"text": doc.text, "tokens": tokens}
 
 
+def _extract_stats(doc: Any) -> dict[str, Any]:
+    stats = {
+        "characters": len(doc.text),
+        "words": len(doc),
+        "sentences": sum(1 for _ in doc.sents),
+        "ents": dict(Counter(ent.label_ for ent in doc.ents)),
+    }
+    return {"stats": stats}
+
+
 _FEATURES = (
     Feature(
         name="ents",
@@ -166,6 +190,12 @@ _FEATURES = (
         needs=_assigns_no_ents,
         extract=_extract_noun_chunks,
         characters_limit=_LONG_RESULT_CHARACTERS,
+    ),
+    Feature(
+        name="stats",
+        members=(Member("stats", Stats, "sum"),),
+        needs=_assigns_ents_or_sents,
+        extract=_extract_stats,
     ),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -67,6 +68,20 @@ def test_result_of_a_split_job_equals_the_analysis_of_its_parts(harness: Harness
         for offset, doc in parts
         for ent in doc.ents
     ]
+
+
+def test_stats_of_a_split_job_are_the_sums_over_its_parts(harness: Harness, small_shards: str) -> None:
+    job = harness.add("Tim Cook.", small_shards, features=("ents", "sents", "tokens", "stats"))
+    harness.run(job)
+    assert harness.run_shards() > 3
+    for document in harness.result(job):
+        assert document["stats"] == {
+            "characters": len(document["text"]),
+            "words": len(document["tokens"]),
+            "sentences": len(document["sents"]),
+            "ents": Counter(ent["label"] for ent in document["ents"]),
+        }
+    assert harness.result(job)[1]["stats"]["ents"]["PERSON"] > 10
 
 
 def test_shard_that_runs_twice_is_merged_once(harness: Harness, small_shards: str) -> None:

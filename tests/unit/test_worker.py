@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -79,6 +80,21 @@ def test_each_job_gets_its_own_features(harness: Harness) -> None:
     assert set(harness.result(everything)[0]) == {"text", "ents", "sents", "tokens", "noun_chunks"}
 
 
+def test_stats_count_characters_words_sentences_and_entities(harness: Harness) -> None:
+    text = "Tim Cook met Angela Merkel in Paris. It rained."
+    job = harness.add(text, features=("ents", "sents", "tokens", "stats"))
+    harness.run(job)
+    (document,) = harness.result(job)
+    assert document["stats"] == {
+        "characters": len(text),
+        "words": len(document["tokens"]),
+        "sentences": len(document["sents"]),
+        "ents": Counter(ent["label"] for ent in document["ents"]),
+    }
+    assert document["stats"]["sentences"] == 2
+    assert document["stats"]["ents"]["PERSON"] == 2
+
+
 def test_components_that_no_feature_needs_do_not_run(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
     run_component = pipeline.run_component
@@ -94,6 +110,9 @@ def test_components_that_no_feature_needs_do_not_run(harness: Harness, monkeypat
     ran.clear()
     harness.run(harness.add("Ada.", features=("sents",)))
     assert ran == ["tok2vec", "parser"]
+    ran.clear()
+    harness.run(harness.add("Ada.", features=("stats",)))
+    assert ran == ["tok2vec", "parser", "ner"]
 
 
 def test_document_on_which_the_model_fails_does_not_fail_its_neighbours(
