@@ -7,6 +7,14 @@ from typing import Any
 from shared.clock import format_rfc3339
 from shared.jobs.job import Job
 
+# The links of a job: name → path below the URL of the job.
+LINKS = {
+    "self": "",
+    "cancel": "/cancel",
+    "retry": "/retry",
+    "deliveries": "/deliveries",
+}
+
 
 def render_job(job: Job, *, base_url: str) -> dict[str, Any]:
     """Return the job as a JSON object without its result. A member that has no value is None."""
@@ -28,10 +36,5 @@ def render_job(job: Job, *, base_url: str) -> dict[str, Any]:
         "progress": job.progress.model_dump(),
         "error": job.failure.model_dump() if job.failure else None,
         "metrics": job.metrics.model_dump(exclude_none=True),
-        "links": {
-            "self": url,
-            "cancel": f"{url}/cancel",
-            "retry": f"{url}/retry",
-            "deliveries": f"{url}/deliveries",
-        },
+        "links": {name: f"{url}{path}" for name, path in LINKS.items()},
     }
