@@ -1,1 +1,1 @@
-"""Function `submit`: the API; stores and queues jobs, answers for them."""
+"""The function `submit`: the HTTP API. It stores and queues jobs and answers questions about them."""

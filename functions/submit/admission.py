@@ -1,143 +1,131 @@
-"""Who may call, and how much: clients that are still active, within their limits."""
+"""Admission: only active clients may call, and only within their limits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from shared.clients import Client
+from shared.auth.clients import Client, ClientStore
 from shared.errors import RateLimited, Unauthorized
-from shared.models import Limits
-from shared.quotas import Budget, Rule
+from shared.jobs.store import JobStore
+from shared.limits.limits import Limits
+from shared.limits.quota import QuotaCounters, QuotaPolicy, RemainingQuota
 
-KNOWN_MS = 30_000  # a revocation is noticed this late at most
-COUNTED_MS = 5_000  # a count of open jobs is trusted this long,
-COUNTED_FULL_MS = 1_000  # this long when it is at the limit,
-COUNTED_FAR_MS = 30_000  # and this long while it is below half of the limit: each costs as much as it counts
-RETRY_OPEN_SECONDS = 5
-BYTES_SHARE = 100_000  # that environments take at a time, or a thousandth of what a day allows
-REQUEST_SHARES = 100  # parts of a minute's requests that environments take one of at a time
-
-
-class Clients(Protocol):
-    """Where clients are registered."""
-
-    def get(self, client_id: str) -> Client | None:
-        """The client."""
+CLIENT_AGE_MS = 30_000  # a revoked client may call for so long after it was read
+# A count of open jobs costs as much as it counts. It is used again for so long:
+COUNT_AGE_MS = 5_000
+COUNT_AGE_AT_LIMIT_MS = 1_000
+COUNT_AGE_BELOW_HALF_MS = 30_000
+OPEN_JOBS_RETRY_SECONDS = 5
+BYTES_SHARE = 100_000  # bytes that an environment reserves at a time, but at most a thousandth of the day's quota
+REQUESTS_SHARES = 100  # an environment reserves a hundredth of the minute's requests at a time
 
 
-class OpenJobs(Protocol):
-    """Where jobs are kept."""
+@dataclass(frozen=True)
+class Caller:
+    """The client of one request, and the quotas that the request has consumed so far."""
 
-    def count_open(self, client_id: str, *, limit: int) -> int:
-        """How many of the client's jobs are open, counted up to `limit`."""
-
-
-class Allowances(Protocol):
-    """Counters of what clients use."""
-
-    def take(self, client_id: str, rule: Rule, amount: int, *, now: int) -> Budget:
-        """Use some of an allowance, or nothing when it is not left."""
+    client_id: str
+    quotas: list[RemainingQuota] = field(default_factory=list)
 
 
 @dataclass
-class _Known:
-    """What this environment knows of a client, and since when."""
+class _KnownClient:
+    """A client, read at `read_at`, and the number of its open jobs, counted at `counted_at`. Times in milliseconds."""
 
     client: Client
-    at: int
+    read_at: int
     counted_at: int = 0
-    open: int = 0
+    open_jobs: int = 0
 
 
 @dataclass(frozen=True)
 class Admission:
-    """Checks callers; remembers what it has read for a while. Not for several threads at once."""
+    """The checks of callers. It remembers clients and counts of open jobs for some seconds. Not thread-safe."""
 
-    clients: Clients
-    jobs: OpenJobs
-    allowances: Allowances
+    clients: ClientStore
+    jobs: JobStore
+    quotas: QuotaCounters
     defaults: Limits
     now: Callable[[], int]
-    _known: dict[str, _Known] = field(default_factory=dict)
+    _known: dict[str, _KnownClient] = field(default_factory=dict)
 
-    def admit(self, client_id: str) -> Budget:
-        """Let one request of the client in.
-
-        Raises:
-            Unauthorized: when it is not registered, or was revoked up to half a minute ago.
-            RateLimited: when this minute's requests are used up.
-            Transient: when the client cannot be looked up.
-        """
-        most = self._limits(client_id).requests_per_minute
-        rule = Rule("requests", most, window_seconds=60, share=max(1, most // REQUEST_SHARES))
-        budget = self.allowances.take(client_id, rule, 1, now=self.now())
-        if not budget.is_granted:
-            raise _spent(budget, f"This client may send {most:,} requests a minute")
-        return budget
-
-    def admit_job(self, client_id: str, size: int) -> Budget:
-        """Let the client add a job whose input has `size` bytes.
+    def admit(self, caller: Caller) -> None:
+        """Consume one request of the client's quota.
 
         Raises:
-            RateLimited: when it has too many open jobs, or today's bytes are used up.
-            Transient: when its open jobs cannot be counted.
+            Unauthorized: If the client does not exist, or was revoked more than half a minute ago.
+            RateLimited: If the quota of this minute is used up.
+            Transient: If the client cannot be read.
         """
-        limits = self._limits(client_id)
-        self._check_open(self._known[client_id], limits.open_jobs)
+        limit = self._get_limits(caller.client_id).requests_per_minute
+        policy = QuotaPolicy("requests", limit, window_seconds=60, share=max(1, limit // REQUESTS_SHARES))
+        self._consume(caller, policy, 1, f"This client may send {limit:,} requests a minute")
+
+    def admit_job(self, caller: Caller, size: int) -> None:
+        """Check the number of the client's open jobs, and consume `size` bytes of its quota.
+
+        Raises:
+            RateLimited: If the client has too many open jobs, or the quota of this day is used up.
+            Transient: If the open jobs cannot be counted.
+        """
+        limits = self._get_limits(caller.client_id)
+        self._check_open_jobs(self._known[caller.client_id], limits.open_jobs)
         share = max(1, min(BYTES_SHARE, limits.bytes_per_day // 1_000))
-        rule = Rule("bytes", limits.bytes_per_day, window_seconds=86_400, share=share)
-        budget = self.allowances.take(client_id, rule, size, now=self.now())
-        if not budget.is_granted:
-            raise _spent(budget, f"This client may send {limits.bytes_per_day:,} bytes of text a day")
-        self._known[client_id].open += 1
-        return budget
+        policy = QuotaPolicy("bytes", limits.bytes_per_day, window_seconds=86_400, share=share)
+        self._consume(caller, policy, size, f"This client may send {limits.bytes_per_day:,} bytes of text a day")
+        self._known[caller.client_id].open_jobs += 1
 
-    def _check_open(self, known: _Known, most: int) -> None:
-        now = self.now()
-        if known.counted_at < now - self._trusted_ms(known.open, most):
-            known.open, known.counted_at = self.jobs.count_open(known.client.client_id, limit=most), now
-        if known.open >= most:
-            detail = f"This client may have {most:,} jobs that have not ended"
-            raise RateLimited(detail, headers={"retry-after": str(RETRY_OPEN_SECONDS)}, limit="open_jobs")
-
-    def _trusted_ms(self, count: int, most: int) -> int:
-        if count < most / 2:
-            return COUNTED_FAR_MS
-        return COUNTED_MS if count < most else COUNTED_FULL_MS
-
-    def client(self, client_id: str) -> Client:
-        """The client, as it was up to half a minute ago.
+    def get_client(self, client_id: str) -> Client:
+        """Return the client as it was at most half a minute ago.
 
         Raises:
-            Unauthorized: when it is not registered, or was revoked.
-            Transient: when it cannot be looked up.
+            Unauthorized: If the client does not exist or is revoked.
+            Transient: If the client cannot be read.
         """
-        return self._look_up(client_id).client
-
-    def _limits(self, client_id: str) -> Limits:
-        return self.client(client_id).limited(self.defaults)
-
-    def _look_up(self, client_id: str) -> _Known:
         known = self._known.get(client_id)
-        if known is None or known.at < self.now() - KNOWN_MS:
-            client = self.clients.get(client_id)
-            if client is None or client.status != "active":
-                self._known.pop(client_id, None)
-                challenge = {"www-authenticate": 'Bearer error="invalid_token"'}
-                raise Unauthorized("The client of this access token is not active", headers=challenge)
-            known = self._known[client_id] = _Known(client, self.now())
-        return known
+        if known is not None and known.read_at >= self.now() - CLIENT_AGE_MS:
+            return known.client
+        client = self.clients.get(client_id)
+        if client is None or client.status != "active":
+            self._known.pop(client_id, None)
+            challenge = {"www-authenticate": 'Bearer error="invalid_token"'}
+            raise Unauthorized("The client of this access token is not active", headers=challenge)
+        self._known[client_id] = _KnownClient(client, self.now())
+        return client
+
+    def _get_limits(self, client_id: str) -> Limits:
+        return self.get_client(client_id).limits_over(self.defaults)
+
+    def _consume(self, caller: Caller, policy: QuotaPolicy, amount: int, detail: str) -> None:
+        quota = self.quotas.consume(caller.client_id, policy, amount, now=self.now())
+        if not quota.is_granted:
+            retry = {"retry-after": str(quota.reset_seconds)}
+            raise RateLimited(detail, headers={**retry, **render_quotas([quota])}, limit=policy.name)
+        caller.quotas.append(quota)
+
+    def _check_open_jobs(self, known: _KnownClient, limit: int) -> None:
+        now = self.now()
+        if known.counted_at < now - _choose_count_age_ms(known.open_jobs, limit):
+            known.open_jobs = self.jobs.count_open(known.client.client_id, limit=limit)
+            known.counted_at = now
+        if known.open_jobs >= limit:
+            detail = f"This client may have {limit:,} jobs that have not ended"
+            raise RateLimited(detail, headers={"retry-after": str(OPEN_JOBS_RETRY_SECONDS)}, limit="open_jobs")
 
 
-def headers(*budgets: Budget) -> dict[str, str]:
-    """`RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers)."""
-    policies = (f'"{one.rule.name}";q={one.rule.limit};w={one.rule.window_seconds}' for one in budgets)
-    states = (f'"{one.rule.name}";r={one.remaining};t={one.reset_seconds}' for one in budgets)
+def render_quotas(quotas: Iterable[RemainingQuota]) -> dict[str, str]:
+    """Return the headers `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers) of some quotas."""
+    given = list(quotas)
+    if not given:
+        return {}
+    policies = (f'"{one.policy.name}";q={one.policy.limit};w={one.policy.window_seconds}' for one in given)
+    states = (f'"{one.policy.name}";r={one.remaining};t={one.reset_seconds}' for one in given)
     return {"ratelimit-policy": ", ".join(policies), "ratelimit": ", ".join(states)}
 
 
-def _spent(budget: Budget, detail: str) -> RateLimited:
-    hint = {"retry-after": str(budget.reset_seconds), **headers(budget)}
-    return RateLimited(detail, headers=hint, limit=budget.rule.name)
+def _choose_count_age_ms(open_jobs: int, limit: int) -> int:
+    """Return how long a count of open jobs may be used again."""
+    if open_jobs < limit / 2:
+        return COUNT_AGE_BELOW_HALF_MS
+    return COUNT_AGE_MS if open_jobs < limit else COUNT_AGE_AT_LIMIT_MS

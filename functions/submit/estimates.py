@@ -1,148 +1,141 @@
-"""When a job will be done, and why it is not yet. All of it estimates, from what the worker noted a moment ago."""
+"""Estimates: when a job will be done, and why it waits. They use the latest warm-up and the queue latencies."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, get_args
 
 from shared.errors import Transient
+from shared.jobs.job import Job, Progress, QueueName
+from shared.jobs.latency import QueueLatencies, QueueLatency
+from shared.jobs.message import JobMessage
 from shared.log import logger
-from shared.models import Job, Message, Progress, Warmth
-from shared.pace import Pace
-from shared.warmup import Round
+from shared.warmup.records import Warmth, WarmUp
+from shared.warmup.store import WarmUpStore
 
-READ_AGAIN_MS = 2_000  # notes are that fresh at least
+READ_AGAIN_MS = 2_000  # the warm-up and the latencies are read at most so often
 RETRY_AFTER_LIMIT_SECONDS = 60
 
 StatusReason = Literal["queued", "warming", "retrying"]
 
-
-class Rounds(Protocol):
-    """Where warm-up rounds are kept."""
-
-    def latest(self, version: str) -> Round:
-        """The latest round of a worker version."""
-
-    def wait(self, latest: Round, message: Message) -> bool:
-        """Leave `message` to the environment that gets ready next; False when one has since `latest` was read."""
-
-
-class Paces(Protocol):
-    """Where the lanes' paces are noted."""
-
-    def latest(self, lane: str) -> Pace:
-        """The lane's latest pace."""
+_QUEUES: tuple[QueueName, ...] = get_args(QueueName)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Why a job is not done, and in how many seconds it should be; None where nothing is known."""
+    """The reason why a job is not done, and the seconds until it should be. Each is None if it is unknown."""
 
     reason: StatusReason | None
     eta_seconds: int | None
 
     @property
     def retry_after_seconds(self) -> int:
-        """When it is worth to ask again."""
+        """Return after how many seconds the client should ask again."""
         return min(self.eta_seconds or 1, RETRY_AFTER_LIMIT_SECONDS)
 
 
 @dataclass
-class _Noted:
-    """What was read last, and when."""
+class _Snapshot:
+    """The warm-up and the latencies, as they were at `read_at` (ms)."""
 
-    at: int = 0
-    round: Round | None = None
-    paces: dict[str, Pace] = field(default_factory=dict)
+    read_at: int = 0
+    warm_up: WarmUp = field(default_factory=lambda: WarmUp(id=""))
+    latencies: Mapping[QueueName, QueueLatency] = field(
+        default_factory=lambda: {queue: QueueLatency() for queue in _QUEUES}
+    )
 
 
 @dataclass(frozen=True)
 class Estimates:
-    """Reads what the worker noted, at most every few seconds."""
+    """The estimates for all jobs. Not thread-safe."""
 
-    rounds: Rounds
-    paces: Paces
+    warm_ups: WarmUpStore
+    latencies: QueueLatencies
     worker_version: str
-    waits_for_warming: bool  # whether only an environment that is warming up can take a job then
+    assigns_to_warm_ups: bool  # False if workers other than the one that is warming up can take a job
     now: Callable[[], int]
-    _noted: _Noted = field(default_factory=_Noted)
+    _snapshot: _Snapshot = field(default_factory=_Snapshot)
 
-    def warmth(self) -> Warmth:
-        """How warm the worker is; cold when nobody knows."""
-        latest = self._read().round
-        return (latest or Round(id="")).warmth(self.now())
+    def estimate_warmth(self) -> Warmth:
+        """Return how warm the worker is. It counts as cold if that is unknown."""
+        return self._read().warm_up.warmth(self.now())
 
-    def leave(self, message: Message) -> bool:
-        """Leave a new job to the environment that is warming up; False when its message is to be sent.
+    def assign(self, message: JobMessage) -> bool:
+        """Assign a new job to the environment that is warming up. Return False if its message must be sent.
 
-        That environment is busy loading: a message would begin a second cold one beside it. It does what was left to it
-        as soon as it is ready; when it dies before, the janitor finds the job waiting as if its message had been lost.
-        Where jobs ran within the last minute there are environments that can take it. Where none did a round may have
-        begun a moment ago: what was read before is not good enough.
+        That environment is busy with loading the model, so a message would start a second cold environment. The
+        environment handles its assigned jobs as soon as it is ready. If it dies, the janitor finds the job.
         """
-        noted, now = self._read(), self.now()
-        is_running = any(pace.is_fresh(now) for pace in noted.paces.values())
-        if not self.waits_for_warming or is_running or self.warmth().state == "warm":
+        if not self.assigns_to_warm_ups or self._is_any_running() or self.estimate_warmth().state == "warm":
             return False
-        noted.round = self._latest_round()
-        if noted.round is None or self.warmth().state != "warming":
+        # A warm-up may have started a moment ago, so the snapshot is not recent enough.
+        warm_up = self._snapshot.warm_up = self._read_warm_up() or WarmUp(id="")
+        if warm_up.warmth(self.now()).state != "warming":
             return False
         try:
-            return self.rounds.wait(noted.round, message)
+            return self.warm_ups.assign(warm_up, message)
         except Transient as error:
-            logger.warning("A job cannot wait for the warm-up", job=message.job, reason=str(error))
+            logger.warning("Cannot assign a job to the warm-up; sending it", job=message.job, reason=str(error))
             return False
 
-    def of(self, job: Job, progress: Progress) -> Estimate:
-        """The estimate for an open job."""
-        if job.status == "running":
-            return self._of_running(job, progress)
+    def _is_any_running(self) -> bool:
+        """Return whether jobs ran within the last minute, so that warm environments exist."""
         now = self.now()
-        noted = self._read()
-        pace = noted.paces[job.first_lane]
+        return any(latency.is_fresh(now) for latency in self._read().latencies.values())
+
+    def estimate(self, job: Job, progress: Progress) -> Estimate:
+        """Return the estimate for an open job."""
+        return self._estimate_running(job, progress) if job.status == "running" else self._estimate_queued(job)
+
+    def _estimate_queued(self, job: Job) -> Estimate:
+        now, snapshot = self.now(), self._read()
+        latency, warmth = snapshot.latencies[job.first_queue], self.estimate_warmth()
         waited = now - job.queued_at
-        left: float = pace.wait_ms + pace.run_ms - waited if pace.is_fresh(now) else 0
-        warmth = self.warmth()
+        left: float = latency.wait_ms + latency.run_ms - waited if latency.is_fresh(now) else 0
         is_warming = warmth.state == "warming"
         if is_warming:
             left = max(left, (warmth.ready_in_seconds or 0) * 1000)
-        elif warmth.state == "cold" and not pace.is_fresh(now):
-            # Nothing runs: the job's own message is starting an environment.
+        elif warmth.state == "cold" and not latency.is_fresh(now):
+            # No environment runs. The job's own message starts one.
             is_warming = True
-            left = (noted.round or Round(id="")).ready_ms - waited
+            left = snapshot.warm_up.ready_ms - waited
         reason: StatusReason = "retrying" if job.attempt else "warming" if is_warming else "queued"
-        return Estimate(reason, max(1, math.ceil(left / 1000)))
+        return Estimate(reason, _to_seconds(left))
 
-    def _of_running(self, job: Job, progress: Progress) -> Estimate:
+    def _estimate_running(self, job: Job, progress: Progress) -> Estimate:
         now = self.now()
-        if job.lease is not None and job.lease < now:
+        if job.lease_expires_at is not None and job.lease_expires_at < now:
             return Estimate("retrying", None)
         elapsed = now - (job.started_at or now)
         if progress.total > 1:
             left = elapsed / progress.done * (progress.total - progress.done) if progress.done else None
         else:
-            pace = self._read().paces[job.first_lane]
-            left = pace.run_ms - elapsed if pace.is_fresh(now) else None
-        return Estimate(None, None if left is None else max(1, math.ceil(left / 1000)))
+            latency = self._read().latencies[job.first_queue]
+            left = latency.run_ms - elapsed if latency.is_fresh(now) else None
+        return Estimate(None, None if left is None else _to_seconds(left))
 
-    def _latest_round(self) -> Round | None:
+    def _read(self) -> _Snapshot:
+        """Return the snapshot, and read it again first if it is older than two seconds."""
+        snapshot = self._snapshot
+        if snapshot.read_at > self.now() - READ_AGAIN_MS:
+            return snapshot
+        snapshot.read_at = self.now()
+        snapshot.warm_up = self._read_warm_up() or WarmUp(id="")
         try:
-            return self.rounds.latest(self.worker_version)
+            snapshot.latencies = {queue: self.latencies.latest(queue) for queue in _QUEUES}
         except Transient as error:
-            logger.warning("The warm-up round cannot be read", reason=str(error))
+            logger.warning("Cannot read the queue latencies; estimating with old ones", reason=str(error))
+        return snapshot
+
+    def _read_warm_up(self) -> WarmUp | None:
+        try:
+            return self.warm_ups.latest(self.worker_version)
+        except Transient as error:
+            logger.warning("Cannot read the warm-up; estimating without it", reason=str(error))
             return None
 
-    def _read(self) -> _Noted:
-        noted = self._noted
-        if noted.at > self.now() - READ_AGAIN_MS:
-            return noted
-        noted.at = self.now()
-        try:
-            noted.round = self._latest_round()
-            noted.paces = {lane: self.paces.latest(lane) for lane in ("jobs", "solo")}
-        except Transient as error:
-            logger.warning("Estimates are made without what the worker noted", reason=str(error))
-            noted.paces = {"jobs": Pace(), "solo": Pace(), **noted.paces}
-        return noted
+
+def _to_seconds(milliseconds: float) -> int:
+    return max(1, math.ceil(milliseconds / 1000))

@@ -1,7 +1,8 @@
-"""Which of a client's jobs a list shows, and the cursor that leads on.
+"""Lists of a client's jobs, page by page.
 
-A cursor is the id of the last job looked at, with a digest of it and of the client: nobody makes one up by accident,
-and another client's is noticed. It opens nothing: every query is for the token's own client.
+A cursor holds the id of the last job that the page before looked at, and a digest of that id and of the client. The
+digest detects a cursor that was invented or belongs to another client. A cursor gives no access: every query is for the
+client of the token.
 """
 
 from __future__ import annotations
@@ -9,93 +10,103 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import re
 import uuid
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
 
-from pydantic import AwareDatetime, BeforeValidator
-
+from functions.submit.requests import ListQuery, to_milliseconds
 from shared.errors import InvalidRequest
-from shared.models import Status
+from shared.jobs.job import Job
+from shared.jobs.store import JobStore
+
+INDEX_PAGES_LIMIT = 10  # pages of the index that are read for one page of a list
 
 _DIGEST_BYTES = 8
-_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+_FIRST, _LAST = "0", "g"  # sort before and after every job id
 
 
-def _not_a_number(given: object) -> object:
-    if not isinstance(given, str) or not _RFC_3339.fullmatch(given):
-        raise ValueError("Input should be a date and time with an offset, as in 2026-11-24T12:00:00Z (RFC 3339)")
-    return given
+def list_jobs(store: JobStore, client_id: str, query: ListQuery, *, now: int) -> tuple[list[Job], str | None]:
+    """Return at most `query.limit` of the client's jobs at `now` (ms), newest first, and the cursor of the next page.
 
-
-# By itself pydantic takes seconds since the epoch as well.
-Instant = Annotated[AwareDatetime, BeforeValidator(_not_a_number)]
-
-
-@dataclass(frozen=True)
-class Filters:
-    """What a list is narrowed to; `created_after` and `created_before` are exclusive."""
-
-    status: Status | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-
-    def check(self, now: int) -> None:
-        """Raises InvalidRequest for a window in which no job can be, at `now` (ms)."""
-        if self.created_after and _ms(self.created_after) > now:
-            raise _invalid("created_after", "It is in the future")
-        if self.created_after and self.created_before and self.created_before <= self.created_after:
-            raise _invalid("created_before", "It is not later than `created_after`")
-
-    @property
-    def since(self) -> str:
-        """What no id of the window is below."""
-        return _first_id(_ms(self.created_after) + 1) if self.created_after else "0"
-
-    @property
-    def until(self) -> str:
-        """What no id of the window is above."""
-        return _first_id(_ms(self.created_before)) if self.created_before else "g"
-
-
-def cursor(client_id: str, job_id: str) -> str:
-    """The cursor that leads on after `job_id`."""
-    raw = uuid.UUID(job_id).bytes
-    return base64.urlsafe_b64encode(raw + _digest(client_id, raw)).decode()
-
-
-def position(client_id: str, given: str, filters: Filters) -> str:
-    """The job id that a client's cursor stands for.
+    The cursor is None on the last page. The search for jobs of a rare status stops after ten pages of the index. So a
+    page can be short, or empty, although more pages follow.
 
     Raises:
-        InvalidRequest: when it is not one of this client's cursors, or of another list than `filters` narrow down to.
+        InvalidRequest: If the cursor or the times are not valid.
+        Transient: If DynamoDB is throttled or unreachable.
+    """
+    _check_times(query, now)
+    since, until = _get_first_id(query), _get_last_id(query)
+    if since > until:
+        return [], None
+    after = None if query.cursor is None else read_cursor(client_id, query.cursor, since=since, until=until)
+    found: list[Job] = []
+    for _ in range(INDEX_PAGES_LIMIT):
+        jobs, after = store.list_page(client_id, since=since, until=until, after=after, limit=query.limit)
+        for job in jobs:
+            found += [job] if _is_listed(job, query, now) else []
+            if len(found) == query.limit:
+                is_last = after is None and job is jobs[-1]
+                return found, None if is_last else make_cursor(client_id, job.id)
+        if after is None:
+            return found, None
+    return found, make_cursor(client_id, after or "")
+
+
+def make_cursor(client_id: str, job_id: str) -> str:
+    """Return the cursor of the page that continues after `job_id`."""
+    raw = uuid.UUID(job_id).bytes
+    return base64.urlsafe_b64encode(raw + _compute_digest(client_id, raw)).decode()
+
+
+def read_cursor(client_id: str, cursor: str, *, since: str, until: str) -> str:
+    """Return the job id in a cursor of the client.
+
+    Raises:
+        InvalidRequest: If no page for this client ended with the cursor, or if its id is not from `since` to `until`.
     """
     try:
-        raw = base64.b64decode(given.encode("ascii"), altchars=b"-_", validate=True)
+        raw = base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True)
     except (binascii.Error, UnicodeEncodeError):
         raw = b""
-    if len(raw) != 16 + _DIGEST_BYTES or raw[16:] != _digest(client_id, raw[:16]):
-        raise _invalid("cursor", "This is not a cursor of yours")
+    if len(raw) != 16 + _DIGEST_BYTES or raw[16:] != _compute_digest(client_id, raw[:16]):
+        raise _invalid("cursor", "This is not one of your cursors")
     job_id = str(uuid.UUID(bytes=raw[:16]))
-    if not filters.since <= job_id <= filters.until:
-        raise _invalid("cursor", "This cursor is of another list: of other times")
+    if not since <= job_id <= until:
+        raise _invalid("cursor", "This cursor belongs to a list with other times")
     return job_id
 
 
-def _digest(client_id: str, raw: bytes) -> bytes:
-    return hashlib.sha256(client_id.encode() + raw).digest()[:_DIGEST_BYTES]
+def _is_listed(job: Job, query: ListQuery, now: int) -> bool:
+    exists = job.deleted_at is None and job.expires_at * 1000 > now
+    return exists and query.status in {None, job.status}
 
 
-def _first_id(milliseconds: int) -> str:
-    """What sorts before every id of that millisecond, and after all earlier ones (UUIDv7: RFC 9562, section 5.7)."""
-    digits = f"{max(milliseconds, 0) & (1 << 48) - 1:012x}"
+def _check_times(query: ListQuery, now: int) -> None:
+    after, before = query.created_after, query.created_before
+    if after and to_milliseconds(after) > now:
+        raise _invalid("created_after", "It is in the future")
+    if after and before and before <= after:
+        raise _invalid("created_before", "It is not later than `created_after`")
+
+
+def _get_first_id(query: ListQuery) -> str:
+    """Return a text that sorts at or before the id of each job created after `created_after`."""
+    return _make_lowest_id(query.created_after, plus=1) if query.created_after else _FIRST
+
+
+def _get_last_id(query: ListQuery) -> str:
+    """Return a text that sorts after the id of each job created before `created_before`."""
+    return _make_lowest_id(query.created_before) if query.created_before else _LAST
+
+
+def _make_lowest_id(instant: datetime, *, plus: int = 0) -> str:
+    """Return a text that sorts before every id of the given millisecond (UUIDv7: RFC 9562, section 5.7)."""
+    digits = f"{max(to_milliseconds(instant) + plus, 0) & (1 << 48) - 1:012x}"
     return f"{digits[:8]}-{digits[8:]}"
 
 
-def _ms(instant: datetime) -> int:
-    return int(instant.timestamp() * 1000)
+def _compute_digest(client_id: str, raw: bytes) -> bytes:
+    return hashlib.sha256(client_id.encode() + raw).digest()[:_DIGEST_BYTES]
 
 
 def _invalid(parameter: str, detail: str) -> InvalidRequest:

@@ -1,116 +1,61 @@
-"""What the API answers, as types: the source of the OpenAPI document, and what the tests hold the answers against."""
+"""The answers of the API as types. The OpenAPI document is made from them, and tests check real answers with them.
+
+An answer that only one endpoint returns is declared beside the endpoint instead.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field
+from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, create_model
 
 from functions.submit.estimates import StatusReason
-from shared.models import DeliveryState, Failure, Feature, Metrics, Model, Progress, Status, Warmth
+from shared.jobs.features import MEMBERS, FeatureName
+from shared.jobs.job import Failure, Metrics, Model, Progress, Status
+from shared.jobs.view import LINKS
+from shared.warmup.records import Warmth
+from shared.webhooks.delivery import DeliveryState
 
 
 class Answer(BaseModel):
-    """Something that the API answers; a field that is not here is a defect."""
+    """An answer of the API. A field that is not declared is a defect."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class Span(Answer):
-    """A part of a document's text, in Unicode characters."""
-
-    start: int
-    end: int
-
-
-class Entity(Span):
-    """A named entity."""
-
-    label: str
-    kb_id: str = ""
-    id: str = ""
-
-
-class Token(Span):
-    """A token, in spaCy's words; `id` and `head` count in the document."""
-
-    id: int
-    tag: str
-    pos: str
-    morph: str
-    lemma: str
-    dep: str
-    head: int
-
-
-class ResultDocument(Answer):
-    """One document, in the vocabulary of spaCy's `Doc.to_json()`, or the error that the model ended in."""
-
-    id: str | None = None
-    text: str | None = None
-    ents: list[Entity] | None = None
-    sents: list[Span] | None = None
-    tokens: list[Token] | None = None
-    noun_chunks: list[dict[str, Any]] | None = None
-    error: dict[str, Any] | None = None
+# Each feature adds members to a result document; see `shared.jobs.features`.
+_DOCUMENT_FIELDS: dict[str, Any] = {
+    "id": (str | None, None),
+    **{name: (member.type | None, None) for name, member in MEMBERS.items()},
+    "error": (dict[str, Any] | None, None),
+}
+ResultDocument = create_model(
+    "ResultDocument",
+    __base__=Answer,
+    __doc__="One document with the members of spaCy's `Doc.to_json()`, or the error that the model raised on it.",
+    **_DOCUMENT_FIELDS,
+)
 
 
 class Result(Answer):
-    """The documents, in the order in which they were sent."""
+    """The documents of a job, in the order in which they were sent."""
 
     documents: list[ResultDocument]
 
 
 class WebhookView(Answer):
-    """A job's webhook, and how far the announcement of its end is."""
+    """The webhook of a job, and the state of the delivery for its last run."""
 
     url: str
     state: Annotated[
-        DeliveryState | None, Field(description="Absent after an end that the client did not ask for.")
+        DeliveryState | None, Field(description="Absent if the client does not want an event for this status.")
     ] = None
     attempts: Annotated[int, Field(ge=0)]
 
 
-class AttemptView(Answer):
-    """One attempt to deliver: the receiver's status, or why there was none."""
-
-    at: datetime
-    status: int | None = None
-    error: str | None = None
-    latency_ms: int
-    excerpt: Annotated[str, Field(description="How the receiver's answer began.")] = ""
-
-
-class DeliveryView(Answer):
-    """One announcement, with its last attempts."""
-
-    webhook_id: Annotated[str, Field(description="The header `webhook-id`: the same in every attempt.")]
-    run: int
-    type: str
-    url: str
-    state: DeliveryState
-    created_at: datetime
-    attempts: int
-    next_attempt_at: datetime | None = None
-    log: list[AttemptView]
-
-
-class Deliveries(Answer):
-    """What was announced of a job's runs, the oldest first."""
-
-    deliveries: list[DeliveryView]
-
-
-class Links(Answer):
-    """Where to go from here."""
-
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
-
-    self_: Annotated[AnyHttpUrl, Field(alias="self")]
-    cancel: AnyHttpUrl
-    retry: AnyHttpUrl
-    deliveries: AnyHttpUrl
+_LINK_FIELDS: dict[str, Any] = dict.fromkeys(LINKS, (AnyHttpUrl, ...))
+Links = create_model("Links", __base__=Answer, __doc__="The URLs of calls about the job.", **_LINK_FIELDS)
 
 
 class JobView(Answer):
@@ -118,53 +63,32 @@ class JobView(Answer):
 
     id: str
     status: Status
-    status_reason: Annotated[StatusReason | None, Field(description="Why an open job waits.")] = None
-    eta_seconds: Annotated[int | None, Field(description="When an open job should be done: an estimate.")] = None
+    status_reason: Annotated[StatusReason | None, Field(description="The reason why an open job waits.")] = None
+    eta_seconds: Annotated[
+        int | None, Field(description="An estimate: the seconds until an open job should be done.")
+    ] = None
     created_at: datetime
     started_at: datetime | None = None
     completed_at: datetime | None = None
-    deadline: Annotated[datetime, Field(description="When the job ends as `expired` if it is not done.")]
-    expires_at: Annotated[datetime, Field(description="When the job is gone.")]
-    result_expires_at: Annotated[datetime | None, Field(description="When the result is gone.")] = None
-    run: Annotated[int, Field(ge=1, description="1, and one more with each retry.")]
+    deadline: Annotated[datetime, Field(description="A job that is not done at this time ends as `expired`.")]
+    expires_at: Annotated[datetime, Field(description="The job no longer exists after this time.")]
+    result_expires_at: Annotated[
+        datetime | None, Field(description="The result is no longer returned after this time.")
+    ] = None
+    run: Annotated[int, Field(ge=1, description="The number of the run. Each retry adds one.")]
     attempt: Annotated[int, Field(ge=0)]
     model: Model
-    features: list[Feature]
+    features: list[FeatureName]
     metadata: dict[str, str]
     progress: Progress
     result: Result | None = None
-    result_url: Annotated[AnyHttpUrl | None, Field(description="Of a big result; anyone may read it for 15 min.")] = (
-        None
-    )
+    result_url: Annotated[
+        AnyHttpUrl | None, Field(description="The URL of a big result. Anyone can read it for 15 minutes.")
+    ] = None
     error: Failure | None = None
     webhook: WebhookView | None = None
     metrics: Metrics
     links: Links
-
-
-class JobPage(Answer):
-    """A page of a client's jobs, newest first."""
-
-    jobs: list[JobView]
-    next_cursor: Annotated[str | None, Field(description="Leads to the next page; absent on the last.")] = None
-
-
-class UploadView(Answer):
-    """Where and how to upload what was announced."""
-
-    upload_id: str
-    method: Literal["PUT"]
-    url: AnyHttpUrl
-    headers: Annotated[dict[str, str], Field(description="To be sent exactly so.")]
-    expires_at: datetime
-
-
-class Health(Answer):
-    """That the API answers."""
-
-    status: Literal["ok"]
-    version: str
-    worker: Warmth
 
 
 class TokenGrant(Answer):
@@ -185,21 +109,21 @@ class TokenError(Answer):
 
 
 class Located(Answer):
-    """One thing that is not valid: where, in one of three ways, and why."""
+    """One invalid value: its place, as one of three members, and the reason."""
 
-    pointer: Annotated[str | None, Field(description="JSON pointer into the body (RFC 6901).")] = None
+    pointer: Annotated[str | None, Field(description="A JSON pointer into the body (RFC 6901).")] = None
     parameter: str | None = None
     header: str | None = None
     detail: str
 
 
 class Problem(BaseModel):
-    """Problem details (RFC 9457)."""
+    """An error as problem details (RFC 9457)."""
 
     type: str
     title: str
     status: int
     detail: str
-    code: Annotated[str, Field(description="Stable: what programs should look at.")]
+    code: Annotated[str, Field(description="A stable code for programs.")]
     errors: list[Located] | None = None
-    limit: Annotated[str | None, Field(description="Of `rate_limited`: which limit.")] = None
+    limit: Annotated[str | None, Field(description="The limit that is reached, if the code is `rate_limited`.")] = None

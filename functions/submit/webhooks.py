@@ -1,120 +1,102 @@
-"""What clients do with webhooks: say where ends of jobs are announced to, see what became of that, have it again."""
+"""Webhooks, for the API: the URL of a request, the state of a delivery, and redelivery."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from shared import announcements
-from shared.addresses import webhook_target
-from shared.clients import Client
+from functions.submit.requests import AnalyzeRequest
+from shared.auth.clients import Client
+from shared.aws.queue import Queue
 from shared.errors import Conflict, InvalidRequest, Transient, UrlRefused
+from shared.jobs.job import Job, Status, WebhookEndpoint
 from shared.log import logger
-from shared.models import AnalyzeRequest, Delivery, Job, Status, Webhook, WebhookMessage, announced_part
-from shared.views import announcement, delivery_view, webhook_view
-
-
-class Deliveries(Protocol):
-    """Where announcements and what became of them are kept; see `shared.deliveries.DeliveryStore`."""
-
-    def of_job(self, job_id: str) -> list[Delivery]:
-        """All of a job, the oldest first."""
-
-    def get(self, job_id: str, part: str) -> Delivery | None:
-        """One of them."""
-
-    def announce(self, job: Job, body: bytes, *, now: int) -> Delivery:
-        """Make the announcement of the run that has ended."""
-
-    def redeliver(self, delivery: Delivery, *, now: int) -> Delivery | None:
-        """Attempt it again, at once; None while an attempt is being made."""
-
-
-class WebhookLane(Protocol):
-    """Where messages about deliveries go."""
-
-    def send(self, message: WebhookMessage, *, client_id: str) -> None:
-        """Queue a message."""
+from shared.webhooks.delivery import Delivery
+from shared.webhooks.event import delivery_part, notify
+from shared.webhooks.payload import render_delivery, render_event, render_webhook
+from shared.webhooks.store import DeliveryStore
+from shared.webhooks.urls import parse_webhook_url
 
 
 @dataclass(frozen=True)
 class Webhooks:
-    """The webhooks of jobs; `client` gives a registered client."""
+    """The webhooks of all jobs. `get_client` returns a registered client."""
 
-    client: Callable[[str], Client]
-    deliveries: Deliveries
-    lane: WebhookLane
+    get_client: Callable[[str], Client]
+    deliveries: DeliveryStore
+    queue: Queue
     base_url: str
     allow_loopback: bool
     now: Callable[[], int]
 
-    def of_request(self, client_id: str, request: AnalyzeRequest) -> Webhook | None:
-        """Where to announce the job's end: what the request says, else what is the client's default.
+    def choose_endpoint(self, client_id: str, request: AnalyzeRequest) -> WebhookEndpoint | None:
+        """Return the webhook of the request, or else the client's default, or None if there is neither.
 
         Raises:
-            InvalidRequest: when the URL is not one that may be called, as far as that can be seen without DNS.
-            Transient: when the client cannot be looked up.
+            InvalidRequest: If a webhook may not call the URL. Its name is not resolved.
+            Transient: If the client cannot be read.
         """
         if request.webhook is None:
-            url = self.client(client_id).webhook_url
-            return Webhook(url=url) if url else None
+            url = self.get_client(client_id).webhook_url
+            return WebhookEndpoint(url=url) if url else None
         try:
-            webhook_target(request.webhook.url, allow_loopback=self.allow_loopback)
+            parse_webhook_url(request.webhook.url, allow_loopback=self.allow_loopback)
         except UrlRefused as error:
             detail = str(error)
             raise InvalidRequest(detail, errors=[{"pointer": "#/webhook/url", "detail": detail}]) from None
-        return Webhook(url=request.webhook.url, events=frozenset(request.webhook.events))
+        return WebhookEndpoint(url=request.webhook.url, events=frozenset(request.webhook.events))
 
-    def view(self, job: Job) -> dict[str, Any] | None:
-        """The job's webhook, and how far the announcement of its end is.
-
-        Raises:
-            Transient: when DynamoDB is busy or away.
-        """
-        is_announced = job.is_terminal and job.announces(job.status)
-        part = announced_part(job.run, job.status)
-        return webhook_view(job, self.deliveries.get(job.id, part) if is_announced else None)
-
-    def announce(self, job: Job, status: Status) -> None:
-        """Say that the run of `job` has ended as `status`; the janitor does it when that fails."""
-        announcements.announce(self.lane, job, status)
-
-    def settle(self, job: Job) -> None:
-        """Make the announcement of an ended run now, when there is none yet: the next run overwrites what it tells.
+    def render(self, job: Job) -> dict[str, Any] | None:
+        """Return the webhook of a job and the state of its delivery, or None if it has no webhook.
 
         Raises:
-            Transient: when it is not known to be made.
+            Transient: If DynamoDB is throttled or unreachable.
         """
-        if job.is_unannounced:
-            self._send(self.deliveries.announce(job, announcement(job, base_url=self.base_url), now=self.now()))
+        has_event = job.is_terminal and job.has_webhook_for(job.status)
+        part = delivery_part(job.run, job.status)
+        return render_webhook(job, self.deliveries.get(job.id, part) if has_event else None)
 
-    def list(self, job: Job) -> dict[str, Any]:
-        """What was announced of the job's runs, the oldest first, and what became of it.
+    def notify(self, job: Job, status: Status) -> None:
+        """Send the message that the run of `job` has ended as `status`. If that fails, the janitor sends it."""
+        notify(self.queue, job, status)
+
+    def ensure_delivery(self, job: Job) -> None:
+        """Create the delivery of an ended run if there is none: the next run overwrites the facts that it reports.
 
         Raises:
-            Transient: when DynamoDB is busy or away.
+            Transient: If the outcome is unknown.
         """
-        return {"deliveries": [delivery_view(delivery) for delivery in self.deliveries.of_job(job.id)]}
+        if job.awaits_delivery:
+            event = render_event(job, base_url=self.base_url)
+            self._send(self.deliveries.create(job, event, now=self.now()))
+
+    def list_deliveries(self, job: Job) -> dict[str, Any]:
+        """Return the deliveries of all runs of a job, the oldest first.
+
+        Raises:
+            Transient: If DynamoDB is throttled or unreachable.
+        """
+        return {"deliveries": [render_delivery(delivery) for delivery in self.deliveries.list_for_job(job.id)]}
 
     def redeliver(self, job: Job) -> dict[str, Any]:
-        """Deliver the job's last announcement again, under its own id and from the schedule's beginning.
+        """Begin the last delivery of a job again, with the same webhook-id, and return it.
 
         Raises:
-            Conflict: when there is none, or an attempt is being made.
-            Transient: when it is not known to be begun.
+            Conflict: If there is no delivery, or an attempt is in progress.
+            Transient: If the outcome is unknown.
         """
-        found = self.deliveries.of_job(job.id)
-        if not found:
-            raise Conflict("Nothing was announced yet" if job.webhook else "The job has no webhook")
-        again = self.deliveries.redeliver(found[-1], now=self.now())
-        if again is None:
-            raise Conflict("An attempt is being made at this moment")
-        self._send(again)
-        return delivery_view(again)
+        deliveries = self.deliveries.list_for_job(job.id)
+        if not deliveries:
+            raise Conflict("The job has no delivery yet" if job.webhook else "The job has no webhook")
+        redelivered = self.deliveries.redeliver(deliveries[-1], now=self.now())
+        if redelivered is None:
+            raise Conflict("An attempt to deliver is in progress. Try again when it has ended.")
+        self._send(redelivered)
+        return render_delivery(redelivered)
 
     def _send(self, delivery: Delivery) -> None:
         try:
-            self.lane.send(delivery.message, client_id=delivery.client)
+            self.queue.send(delivery.message, client_id=delivery.client)
         except Transient as error:
-            logger.warning("A delivery waits for the janitor", delivery=delivery.name, reason=str(error))
+            logger.warning("Cannot send a delivery; the janitor will", delivery=delivery.webhook_id, reason=str(error))
