@@ -1,24 +1,12 @@
 locals {
-  # Every route, and the function that answers. `$default` makes 404 and 405 ours too.
-  routes = {
-    "POST /oauth/token"                           = "auth"
-    "GET /.well-known/jwks.json"                  = "auth"
-    "GET /.well-known/oauth-authorization-server" = "auth"
-    "POST /analyze"                               = "submit"
-    "POST /uploads"                               = "submit"
-    "GET /jobs"                                   = "submit"
-    "GET /jobs/{id}"                              = "submit"
-    "DELETE /jobs/{id}"                           = "submit"
-    "POST /jobs/{id}/cancel"                      = "submit"
-    "POST /jobs/{id}/retry"                       = "submit"
-    "GET /health"                                 = "submit"
-    "GET /openapi.json"                           = "submit"
-    "GET /jobs/{id}/deliveries"                   = "submit"
-    "POST /jobs/{id}/deliveries"                  = "submit"
-    "$default"                                    = "submit"
-  }
+  # The function and the throttle of every route. `python -m local.routes` makes the file from the functions' tables.
+  # The route `$default` takes all other requests, so that the API itself answers 404 and 405.
+  route_table = jsondecode(file("${path.module}/routes.json"))
 
-  route_throttles = { for route in keys(local.routes) : route => route == "POST /oauth/token" ? var.token_throttle : var.throttle }
+  routes = { for route, entry in local.route_table : route => entry.function }
+
+  throttles       = { default = var.throttle, token = var.token_throttle }
+  route_throttles = { for route, entry in local.route_table : route => local.throttles[entry.throttle] }
 
   api_functions = { auth = module.auth, submit = module.submit }
 }
@@ -38,7 +26,7 @@ resource "aws_apigatewayv2_integration" "function" {
   payload_format_version = "2.0"
 }
 
-# Tokens are verified in the function, not here; ARCHITECTURE.md says why.
+# The functions verify tokens, not the gateway. ARCHITECTURE.md gives the reason.
 resource "aws_apigatewayv2_route" "route" {
   for_each = local.routes
 
