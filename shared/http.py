@@ -8,8 +8,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from aws_lambda_powertools.event_handler import Response
-
 from shared.errors import ApiError, MalformedBody, Transient, Unavailable
 from shared.log import logger
 
@@ -46,16 +44,6 @@ def unavailable(error: Transient) -> Unavailable:
     """Return the answer to a client when a service is throttled or unreachable. Log the reason."""
     logger.warning("A service is throttled or unreachable", reason=str(error))
     return Unavailable("A service behind the API is busy", headers={"retry-after": "1"})
-
-
-def problem(error: ApiError) -> Response[str]:
-    """Return `error` as a response of the resolver (RFC 9457)."""
-    return Response(
-        status_code=error.status,
-        content_type=PROBLEM,
-        body=json.dumps(error.problem()),
-        headers={**error.headers},
-    )
 
 
 def gateway_response(error: ApiError) -> Event:
