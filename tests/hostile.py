@@ -1,14 +1,14 @@
-"""URLs and addresses that a webhook must never call, whoever asks.
+"""URLs and addresses that a webhook must never call.
 
-`{port}` in a URL is where a port goes: nothing, so that only the rest can be the reason for a refusal, or the port of
-a listener that must not hear of it.
+`{port}` in a URL stands for a port. Tests replace it with nothing, so that only the rest of the URL can be the reason
+for a refusal, or with the port of a listener that must not be called.
 """
 
-# ruff: noqa: RUF001, S104 (look-alikes are half of what is hostile, and 0.0.0.0 is another part)
+# ruff: noqa: RUF001, S104 (look-alike characters and the address 0.0.0.0 are in these lists on purpose)
 
 from __future__ import annotations
 
-# Refused always, in the local cloud too.
+# A webhook never calls these URLs, not even in the local cloud.
 HOSTILE_URLS = (
     # 127.0.0.1 in disguise
     "https://2130706433{port}/",
@@ -112,7 +112,7 @@ HOSTILE_URLS = (
     "https:///",
     "https://{port}/",
     "https://?host=localhost",
-    # Credentials, and what looks like them
+    # Credentials, and text that looks like credentials
     "https://user@localhost{port}/",
     "https://user:password@localhost{port}/",
     "https://@localhost{port}/",
@@ -176,7 +176,7 @@ HOSTILE_URLS = (
     "https://localhost{port}/\u2028",
     "https:\\\\localhost{port}\\",
     "https://localhost{port}\\path",
-    # What must be percent-encoded, and what is not
+    # Characters that must be percent-encoded, and malformed percent-encoding
     "https://localhost{port}/ü",
     "https://localhost{port}/<x>",
     'https://localhost{port}/"',
@@ -194,7 +194,7 @@ HOSTILE_URLS = (
     f"https://localhost{{port}}/{'x' * 2_048}",
 )
 
-# Refused as well, unless loopback is allowed: a local cloud may have its receivers there.
+# A webhook calls these URLs only if loopback is allowed, as in the local cloud, which has its receivers there.
 LOOPBACK_URLS = (
     "https://127.0.0.1/",
     "https://127.255.255.254/",
@@ -215,7 +215,7 @@ LOOPBACK_URLS = (
     "https://receiver.example:4430/",
 )
 
-# What a resolver may answer. The last ones are no addresses, though a lenient parser reads some of them as one.
+# Answers that a resolver may give. The last ones are not addresses, although a lenient parser accepts some of them.
 HOSTILE_ADDRESSES = (
     "0.0.0.0",
     "10.255.255.255",
@@ -279,7 +279,7 @@ HOSTILE_ADDRESSES = (
     "",
 )
 
-# The special-purpose registries and what else is not the public Internet, one by one as they are published.
+# The blocks of the special-purpose registries, and others outside the public Internet, as they are published.
 SPECIAL_BLOCKS = (
     "0.0.0.0/8", "0.0.0.0/32", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
     "192.0.0.0/24", "192.0.0.0/29", "192.0.0.8/32", "192.0.0.9/32", "192.0.0.10/32", "192.0.0.170/32",

@@ -1,4 +1,4 @@
-"""Other people's tools against the running API: what the specification promises is what they find."""
+"""Third-party tools that call the running API by its OpenAPI document."""
 
 from __future__ import annotations
 
@@ -24,13 +24,16 @@ TEXT = "Ada Lovelace lived in London."
 
 
 def run(*command: str, cwd: Path) -> None:
+    """Run a command and check that it succeeds."""
     environment = {**os.environ, "PATH": f"{TOOLS}{os.pathsep}{os.environ['PATH']}"}
-    ran = subprocess.run([*command], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    completed = subprocess.run(
+        [*command], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert completed.returncode == 0, completed.stdout + completed.stderr
 
 
-def test_schemathesis_finds_nothing(stack: Stack, token: str, tmp_path: Path) -> None:
-    """All its checks, over generated calls and sequences of them; the token endpoint is another function's."""
+def test_schemathesis_finds_no_difference(stack: Stack, token: str, tmp_path: Path) -> None:
+    """Run all checks on generated calls and sequences of calls. The token endpoint belongs to another function."""
     run(
         str(TOOLS / "schemathesis"), "--config-file", str(CONFIG), "run", f"{stack.api_url}/openapi.json",
         "--header", f"Authorization: Bearer {token}", "--exclude-path", "/oauth/token",
@@ -59,18 +62,18 @@ def test_generated_client_submits_and_polls(
         cwd=tmp_path,
     )  # fmt: skip
     monkeypatch.syspath_prepend(tmp_path)
-    request = imported("models.analyze_request").AnalyzeRequest(text=TEXT)
-    until = time.monotonic() + 60
-    with imported("client").AuthenticatedClient(
+    request = import_generated("models.analyze_request").AnalyzeRequest(text=TEXT)
+    deadline = time.monotonic() + 60
+    with import_generated("client").AuthenticatedClient(
         base_url=stack.api_url, token=access_token(stack, stack.client_id, stack.client_secret)
     ) as client:
-        job = imported("api.default.analyze").sync(client=client, body=request)
-        while job.status not in {"succeeded", "failed"} and time.monotonic() < until:
-            job = imported("api.default.get_job").sync(id=job.id, client=client, wait=10)
+        job = import_generated("api.default.analyze").sync(client=client, body=request)
+        while job.status not in {"succeeded", "failed"} and time.monotonic() < deadline:
+            job = import_generated("api.default.get_job").sync(id=job.id, client=client, wait=10)
     assert job.status == "succeeded"
     (document,) = job.result.documents
     assert json.dumps(document.to_dict()["ents"])
 
 
-def imported(module: str) -> Any:
+def import_generated(module: str) -> Any:
     return importlib.import_module(f"generated.{module}")
