@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from functions.submit.admission import Caller
 from shared import http
 
 ANSWER_SECONDS = 3  # a request that waits ends so long before the function's time-out
+TEXT_BYTES_LIMIT = 1_000_000  # a longer body is sent in base64
 
 
 @dataclass(frozen=True)
@@ -51,5 +53,12 @@ class Response:
         """Return the response in the form that the gateway expects (payload 2.0)."""
         if self.document is None:
             return {"statusCode": self.status, "headers": {**self.headers}, "body": ""}
-        headers = {"content-type": http.JSON, **self.headers}
-        return {"statusCode": self.status, "headers": headers, "body": to_json(self.document).decode()}
+        body = to_json(self.document)
+        # The runtime escapes text, to three times its length at worst, and Lambda limits an answer to 6 MB.
+        is_encoded = len(body) > TEXT_BYTES_LIMIT
+        return {
+            "statusCode": self.status,
+            "headers": {"content-type": http.JSON, **self.headers},
+            "body": (base64.b64encode(body) if is_encoded else body).decode(),
+            "isBase64Encoded": is_encoded,
+        }
