@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel
 
-from functions.submit.endpoints import analyze, deliveries, jobs, service, uploads
+from functions.submit.endpoints import analyze, deliveries, inputs, jobs, service, uploads
 from functions.submit.requests import AnalyzeRequest, Body, ListQuery, Query, UploadRequest, WaitQuery
 from functions.submit.schema import JobView
 from functions.submit.services import Services
@@ -217,6 +217,15 @@ ROUTES = (
         {202: Returns(JobView, headers=("ETag", "Retry-After"))},
         scope="jobs:write",
         errors=(Conflict,),
+    ),
+    Route(
+        "GET",
+        "/jobs/{id}/input",
+        "getInput",
+        "Get the input of a job: its documents, or the URL of the uploaded file.",
+        inputs.get_input,
+        {200: Returns(inputs.InputView)},
+        scope="jobs:read",
     ),
     Route(
         "GET",

@@ -12,6 +12,7 @@ LINKS = {
     "self": "",
     "cancel": "/cancel",
     "retry": "/retry",
+    "input": "/input",
     "deliveries": "/deliveries",
 }
 

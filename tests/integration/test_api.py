@@ -8,6 +8,7 @@ import time
 import tracemalloc
 import zlib
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import boto3
 import pytest
@@ -261,6 +262,92 @@ class TestUploads:
         assert error["pointer"] == "#/features"
         assert error["detail"] == "`tokens` and `noun_chunks` take at most 5,000,000 characters"
         assert api("POST", "/analyze", {**body, "features": ["ents"]}).status == 202
+
+
+class TestInput:
+    def submit(self, api: Api, **body: Any) -> str:
+        answer = api("POST", "/analyze", body)
+        assert answer.status == 202, answer.body
+        job_id: str = answer.body["id"]
+        return job_id
+
+    @pytest.mark.parametrize("text", ["Ada.", "👩‍👩‍👧 é \u2028", "NUL \x00 inside"])
+    def test_text_comes_back_as_one_document(self, api: Api, text: str) -> None:
+        job_id = self.submit(api, text=text)
+        answer = api("GET", f"/jobs/{job_id}/input")
+        assert (answer.status, answer.body) == (200, {"documents": [{"text": text}]})
+
+    def test_documents_come_back_in_order_with_their_ids(self, api: Api) -> None:
+        documents = [{"id": "b", "text": "Ada."}, {"text": "Charles."}, {"id": "a", "text": "London."}]
+        job_id = self.submit(api, documents=documents)
+        assert api("GET", f"/jobs/{job_id}/input").body == {"documents": documents}
+
+    @pytest.mark.parametrize("character", ['"', "é"])
+    def test_longest_text_comes_back(self, api: Api, character: str) -> None:
+        """`check_reply` checks that the answer fits into Lambda's limit."""
+        body = json.dumps({"text": character * 1_249_990}, ensure_ascii=False).encode()
+        job_id = api("POST", "/analyze", body).body["id"]
+        assert api("GET", f"/jobs/{job_id}/input").body == {"documents": [json.loads(body)]}
+
+    def test_input_in_the_bucket_comes_back_and_is_purged_with_the_job(self, api: Api) -> None:
+        text = "".join(random.Random(1).choices("abcdefghijklmnopqrstuvwxyz .", k=200_000))
+        job_id = self.submit(api, text=text)
+        assert boto3.client("s3").list_objects_v2(Bucket="bucket")["KeyCount"] == 1
+        assert api("GET", f"/jobs/{job_id}/input").body == {"documents": [{"text": text}]}
+        api("DELETE", f"/jobs/{job_id}")
+        assert boto3.client("s3").list_objects_v2(Bucket="bucket")["KeyCount"] == 0
+        assert api("GET", f"/jobs/{job_id}/input").status == 410
+
+    @pytest.mark.parametrize("content_type", ["text/plain", "application/x-ndjson"])
+    def test_uploaded_input_comes_back_as_a_url_of_the_file(self, api: Api, content_type: str) -> None:
+        upload_id = upload(api, b'{"text": "Ada."}', content_type)
+        answer = api("GET", f"/jobs/{self.submit(api, upload_id=upload_id)}/input")
+        assert (answer.status, set(answer.body)) == (200, {"input_url", "content_type"})
+        assert answer.body["content_type"] == content_type
+        url = urlsplit(answer.body["input_url"])
+        assert url.path == f"/uploads/{api.client.client_id}/{upload_id}"
+        assert parse_qs(url.query)["X-Amz-Expires"] == ["900"]
+
+    @pytest.mark.parametrize("change", ["deleted", "replaced"])
+    def test_upload_that_has_changed_is_not_found(self, api: Api, change: str) -> None:
+        upload_id = upload(api, b"Ada.")
+        job_id = self.submit(api, upload_id=upload_id)
+        key = f"uploads/{api.client.client_id}/{upload_id}"
+        if change == "deleted":
+            boto3.client("s3").delete_object(Bucket="bucket", Key=key)
+        else:
+            boto3.client("s3").put_object(Bucket="bucket", Key=key, Body=b"Charles.")
+        answer = api("GET", f"/jobs/{job_id}/input")
+        assert (answer.status, answer.body["detail"]) == (404, "The input of this job is gone")
+
+    def test_missing_input_is_not_found(self, api: Api) -> None:
+        job_id = self.submit(api, text="Ada.")
+        Table("jobs").delete({"id": job_id, "part": "input"})
+        answer = api("GET", f"/jobs/{job_id}/input")
+        assert (answer.status, answer.body["detail"]) == (404, "The input of this job is gone")
+
+    @pytest.mark.parametrize("is_uploaded", [False, True])
+    def test_input_of_a_deleted_job_is_gone(self, api: Api, is_uploaded: bool) -> None:
+        body = {"upload_id": upload(api, b"Ada.")} if is_uploaded else {"text": "Ada."}
+        job_id = self.submit(api, **body)
+        api("DELETE", f"/jobs/{job_id}")
+        answer = api("GET", f"/jobs/{job_id}/input")
+        assert (answer.status, answer.body["code"]) == (410, "gone")
+        assert answer.body["detail"] == "You deleted this job. Its input and result are gone."
+        assert api.stored_parts() == ["job"]
+
+    def test_input_of_another_client_is_not_found(self, api: Api) -> None:
+        job_id = self.submit(api, text="Ada.")
+        assert api("GET", f"/jobs/{job_id}/input", bearer=api.token(client_id="c_other")).status == 404
+
+    def test_input_needs_the_scope_for_reading(self, api: Api) -> None:
+        job_id = self.submit(api, text="Ada.")
+        assert api("GET", f"/jobs/{job_id}/input", bearer=api.token(scope="jobs:write")).status == 403
+        assert api("GET", f"/jobs/{job_id}/input", headers={"authorization": None}).status == 401
+
+    def test_job_links_to_its_input(self, api: Api) -> None:
+        job = api("POST", "/analyze", {"text": "Ada."}).body
+        assert job["links"]["input"] == f"{URL}/jobs/{job['id']}/input"
 
 
 class TestChanges:
