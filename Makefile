@@ -79,6 +79,7 @@ lint: environment ## Check style, types, imports, documentation, workflows and T
 	@.venv/bin/ruff format --check --extend-exclude .samovar
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+	@$(PYTHON) -m local.routes --check
 	@$(PYTHON) -m local.docs check
 	@.venv/bin/actionlint -shellcheck= -pyflakes=
 	@.venv/bin/zizmor --offline --quiet --persona=pedantic .github

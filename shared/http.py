@@ -23,12 +23,12 @@ class InternalError(ApiError):
     status, code, title = 500, "internal_error", "Something went wrong on our side"
 
 
-def answer(event: Event, resolve: Callable[[Event], Event]) -> Event:
-    """Return the answer of `resolve` to an HTTP API event (payload 2.0), with `x-request-id`. Never raise."""
+def answer(event: Event, respond: Callable[[Event], Event]) -> Event:
+    """Return the answer of `respond` to an HTTP API event (payload 2.0), with `x-request-id`. Never raise."""
     request_id = event["requestContext"]["requestId"]
     logger.set_correlation_id(request_id)
     try:
-        response = resolve(event)
+        response = respond(event)
     except ApiError as error:
         response = gateway_response(error)
     except Transient as error:
@@ -47,7 +47,7 @@ def unavailable(error: Transient) -> Unavailable:
 
 
 def gateway_response(error: ApiError) -> Event:
-    """Return `error` as a response of the gateway, for a request that is refused before the resolver runs."""
+    """Return `error` as a response of the gateway (RFC 9457)."""
     headers = {"content-type": PROBLEM, **error.headers}
     return {"statusCode": error.status, "headers": headers, "body": json.dumps(error.problem())}
 

@@ -246,9 +246,9 @@ module "submit" {
     },
     local.notify,
     {
-      Sid      = "StoreInputs"
+      Sid      = "Inputs"
       Effect   = "Allow"
-      Action   = ["s3:PutObject"]
+      Action   = ["s3:GetObject", "s3:PutObject"]
       Resource = ["${aws_s3_bucket.main.arn}/inputs/*"]
     },
     {

@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from functions.auth.routes import ROUTES
 from functions.auth.token_endpoint import TokenEndpoint
 from functions.auth.warm_up import WarmUpStarter
 from shared import http
@@ -18,6 +18,7 @@ from shared.aws.table import Table
 from shared.clock import now_ms
 from shared.errors import (
     MalformedBody,
+    NotFound,
     OAuthError,
     OAuthInvalidClient,
     OAuthInvalidRequest,
@@ -43,19 +44,26 @@ class AuthApp:
         self._endpoint = endpoint
         self._settings = settings
         self._clock = clock
-        self._resolver = APIGatewayHttpResolver()
-        self._resolver.post("/oauth/token")(self._answer_token_request)
-        self._resolver.get("/.well-known/jwks.json")(self._show_key_set)
-        self._resolver.get("/.well-known/oauth-authorization-server")(self._show_metadata)
+        self._handlers: dict[str, Callable[[http.Event], http.Event]] = {
+            "POST /oauth/token": self._answer_token_request,
+            "GET /.well-known/jwks.json": self._show_key_set,
+            "GET /.well-known/oauth-authorization-server": self._show_metadata,
+        }
 
-    def handle(self, event: http.Event, context: LambdaContext) -> http.Event:
+    def handle(self, event: http.Event, context: LambdaContext) -> http.Event:  # noqa: ARG002 (as every function's)
         """Return the answer to an HTTP API event (payload 2.0). Never raise."""
-        return http.answer(event, lambda accepted: self._resolver.resolve(accepted, context))
+        return http.answer(event, self._respond)
 
-    def _answer_token_request(self) -> Response[str]:
+    def _respond(self, event: http.Event) -> http.Event:
+        key = f"{event['requestContext']['http']['method']} {event['rawPath']}"
+        if key not in ROUTES:
+            raise NotFound("There is nothing at this path")
+        return self._handlers[key](event)
+
+    def _answer_token_request(self, event: http.Event) -> http.Event:
         """Answer a request to the token endpoint (RFC 6749, section 3.2)."""
         try:
-            answer = self._grant_token()
+            answer = self._grant_token(event)
         except OAuthError as error:
             return _refuse(error)
         except MalformedBody as error:
@@ -63,25 +71,24 @@ class AuthApp:
         except Transient as error:
             logger.warning("Cannot issue a token", reason=str(error))
             return _refuse(OAuthUnavailable("Try again in a moment"))
-        return _respond(200, answer, _NOT_CACHEABLE)
+        return _render(200, answer, _NOT_CACHEABLE)
 
-    def _grant_token(self) -> dict[str, Any]:
-        request = self._resolver.current_event
-        body = http.text_body(request.raw_event)
+    def _grant_token(self, event: http.Event) -> dict[str, Any]:
+        body = http.text_body(event)
         if len(body) > BODY_LIMIT:
             raise OAuthInvalidRequest(f"The body has more than {BODY_LIMIT:,} characters")
         return self._endpoint.grant_token(
             body=body,
-            content_type=request.headers.get("content-type", ""),
-            authorization=request.headers.get("authorization"),
+            content_type=event["headers"].get("content-type", ""),
+            authorization=event["headers"].get("authorization"),
             now=self._clock() // 1000,
         )
 
-    def _show_key_set(self) -> Response[str]:
+    def _show_key_set(self, event: http.Event) -> http.Event:  # noqa: ARG002 (as every handler's)
         """Return the public keys (RFC 7517)."""
-        return _respond(200, key_set(self._settings.public_keys), _CACHEABLE)
+        return _render(200, key_set(self._settings.public_keys), _CACHEABLE)
 
-    def _show_metadata(self) -> Response[str]:
+    def _show_metadata(self, event: http.Event) -> http.Event:  # noqa: ARG002 (as every handler's)
         """Return the metadata of the authorization server (RFC 8414)."""
         issuer = self._settings.public_url
         document = {
@@ -93,7 +100,7 @@ class AuthApp:
             "grant_types_supported": ["client_credentials"],
             "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
         }
-        return _respond(200, document, _CACHEABLE)
+        return _render(200, document, _CACHEABLE)
 
 
 def build(settings: AuthSettings, clock: Callable[[], int] = now_ms) -> AuthApp:
@@ -111,15 +118,16 @@ def build(settings: AuthSettings, clock: Callable[[], int] = now_ms) -> AuthApp:
     return AuthApp(TokenEndpoint(clients, issuer, warm_ups.start), settings, clock)
 
 
-def _refuse(error: OAuthError) -> Response[str]:
+def _refuse(error: OAuthError) -> http.Event:
     """Return an error of the token endpoint (RFC 6749, section 5.2)."""
     headers = dict(_NOT_CACHEABLE)
     if isinstance(error, OAuthInvalidClient):
         headers["www-authenticate"] = 'Basic realm="samovar", charset="UTF-8"'
     if isinstance(error, OAuthUnavailable):
         headers["retry-after"] = "1"
-    return _respond(error.status, {"error": error.error, "error_description": error.description}, headers)
+    return _render(error.status, {"error": error.error, "error_description": error.description}, headers)
 
 
-def _respond(status: int, document: dict[str, Any], headers: dict[str, str]) -> Response[str]:
-    return Response(status_code=status, content_type=http.JSON, body=json.dumps(document), headers={**headers})
+def _render(status: int, document: dict[str, Any], headers: dict[str, str]) -> http.Event:
+    """Return a response of the gateway."""
+    return {"statusCode": status, "headers": {"content-type": http.JSON, **headers}, "body": json.dumps(document)}

@@ -57,7 +57,7 @@ class Reply:
 
 
 class Api:
-    """The function `submit` with one registered client, who calls it."""
+    """The function `submit` with one registered client that calls it."""
 
     def __init__(self, services: SimpleNamespace) -> None:
         self.services = services

@@ -414,7 +414,7 @@ class TestList:
 
 
 class LimitedClient:
-    """A client with limits of its own, who calls the API."""
+    """A client that calls the API and has limits of its own."""
 
     def __init__(self, api: Api, **limits: int) -> None:
         register("c_limited", limits=limits)
@@ -470,7 +470,7 @@ class TestLimits:
         assert client("POST", "/analyze", {"text": "a"}).status == 202
 
     def test_retry_counts_as_an_open_job(self, api: Api) -> None:
-        """To cancel and retry jobs would be a way around the limit."""
+        """A client could otherwise avoid the limit by canceling and retrying jobs."""
         client = LimitedClient(api, open_jobs=2)
         canceled = [client.submit() for _ in range(2)]
         for job in canceled:

@@ -12,6 +12,7 @@ import boto3
 import pytest
 
 from functions.auth.app import AuthApp, build
+from functions.auth.routes import ROUTES
 from shared.auth.clients import Client, ClientStore, new_client
 from shared.auth.tokens import TokenVerifier
 from shared.aws.table import Table
@@ -181,3 +182,11 @@ class TestToken:
         assert metadata["issuer"] == URL
         assert metadata["token_endpoint"] == f"{URL}/oauth/token"
         assert metadata["grant_types_supported"] == ["client_credentials"]
+
+
+def test_every_listed_route_is_served(service: TokenService) -> None:
+    """The gateway's routes come from the table, so the application must serve exactly these."""
+    for key in ROUTES:
+        answer = service.app.handle(http_event(*key.split(" ")), CONTEXT)
+        assert answer["statusCode"] not in {404, 500}, f"Add a handler for {key} to functions/auth/app.py"
+    assert service.app.handle(http_event("GET", "/elsewhere"), CONTEXT)["statusCode"] == 404

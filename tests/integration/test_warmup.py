@@ -53,9 +53,10 @@ def answer(warm_ups: WarmUpStore, ping: Ping, name: str, at: int, *, cold: bool 
     return warm_ups.record_ready(ping, name, environment, ready_ms=at - ping.started_at)
 
 
-def estimates(warm_ups: WarmUpStore, now: int, *, assigns_jobs: bool = True) -> Estimates:
+def estimates(warm_ups: WarmUpStore, now: int, *, assigns_to_warm_ups: bool = True) -> Estimates:
     """Return the estimates of `submit`, for worker version 7."""
-    return Estimates(warm_ups, QueueLatencies(Table("jobs")), "7", assigns_jobs=assigns_jobs, now=lambda: now)
+    latencies = QueueLatencies(Table("jobs"))
+    return Estimates(warm_ups, latencies, "7", assigns_to_warm_ups=assigns_to_warm_ups, now=lambda: now)
 
 
 def test_first_token_starts_a_warm_up(warm_ups: WarmUpStore, pings: FakePingSender) -> None:
@@ -201,7 +202,7 @@ def test_job_is_not_assigned_without_a_warm_up_in_progress(
 def test_job_is_not_assigned_if_other_workers_can_take_it(warm_ups: WarmUpStore, pings: FakePingSender) -> None:
     """A fleet can take it, and so can environments that ran a job within the last minute."""
     start(warm_ups, pings, NOW)
-    assert not estimates(warm_ups, NOW, assigns_jobs=False).assign(JOB)
+    assert not estimates(warm_ups, NOW, assigns_to_warm_ups=False).assign(JOB)
     QueueLatencies(Table("jobs")).record("jobs", QueueLatency(at=NOW - 1_000))
     assert not estimates(warm_ups, NOW).assign(JOB)
 
