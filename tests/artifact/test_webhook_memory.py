@@ -1,28 +1,28 @@
-"""What the function `webhook` needs, laid out as Lambda does it, while receivers do their worst."""
+"""The memory of the function `webhook`, unpacked as Lambda unpacks it, while receivers send endless answers."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from shared.clients import ClientTable, new_client
-from shared.deliveries import LIFETIME_SECONDS, DeliveryStore
-from shared.models import Delivery
 
 from functions.webhook.signing import new_secret
 from functions.webhook.transport import DEADLINE_SECONDS
+from shared.auth.clients import ClientStore, new_client
 from shared.clock import now_ms
+from shared.webhooks.delivery import Delivery
+from shared.webhooks.event import delivery_part
+from shared.webhooks.store import LIFETIME_SECONDS, DeliveryStore
 from tests.artifact.conftest import Services
-from tests.artifact.runtime import Unpacked
+from tests.artifact.runtime import Unpack, Variables
 from tests.events import sqs_event
-from tests.receivers import Receiver, drips, floods, running
+from tests.receivers import StartReceiver, drip, flood, manage_receivers
 
 LIMIT_MB = 128
-# Linux counts the peak anew when a program begins; `ru_maxrss` would begin with that of the tests.
+# VmHWM is the peak since the program began. `ru_maxrss` would include the peak of the tests, from before `exec`.
 DELIVER = """
 import json, pathlib, sys, types
 from functions.webhook.handler import handler
@@ -31,65 +31,64 @@ print(pathlib.Path("/proc/self/status").read_text().partition("VmHWM:")[2].split
 """
 TEN_GB = b"HTTP/1.1 200 OK\r\ncontent-length: 10000000000\r\n\r\n"
 RECEIVERS = {
-    "10 GB": floods(TEN_GB, drop=b"x" * 65_536),
-    "a head of 10 GB": floods(b"HTTP/1.1 200 OK\r\nx: ", drop=b"x" * 65_536),
-    "a byte a second": drips(b"HTTP/1.1 200 OK\r\nx: ", seconds=1),
+    "body of 10 GB": flood(TEN_GB, drop=b"x" * 65_536),
+    "head of 10 GB": flood(b"HTTP/1.1 200 OK\r\nx: ", drop=b"x" * 65_536),
+    "a byte a second": drip(b"HTTP/1.1 200 OK\r\nx: ", seconds=1),
 }
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., Receiver]]:
-    """Starts receivers."""
-    yield from running()
+def start() -> Iterator[StartReceiver]:
+    """Provide a function that starts receivers."""
+    yield from manage_receivers()
 
 
-def test_memory_is_bounded_whatever_is_answered(
-    python: Path,
-    unpacked: Callable[[str], Unpacked],
-    variables: dict[str, dict[str, str]],
-    services: Services,
-    start: Callable[..., Receiver],
+def test_memory_and_time_are_bounded_for_every_answer(
+    python: Path, unpack: Unpack, variables: Variables, services: Services, start: StartReceiver
 ) -> None:
-    """One process calls all of them, as an environment does; a byte a second takes it the whole deadline."""
-    client_id = _client(services)
-    sent = {name: _delivery(services, client_id, start(answer).port) for name, answer in RECEIVERS.items()}
-    event = sqs_event(*(delivery.message.model_dump() for delivery in sent.values()))
+    """One process calls all receivers, as an environment does. It ends the slow answer at the deadline."""
+    client_id = register_client(services)
+    deliveries = {name: put_delivery(services, client_id, start(answer).port) for name, answer in RECEIVERS.items()}
+    event = sqs_event(*(delivery.message.model_dump() for delivery in deliveries.values()))
     settings = {
-        **variables["webhook"], "ALLOW_LOOPBACK_WEBHOOKS": "true", "AWS_ENDPOINT_URL": services.url,
-        "WEBHOOKS_QUEUE_URL": services.queue("webhooks"),
-    }  # fmt: skip
-    function = unpacked("webhook")
+        **variables["webhook"],
+        "ALLOW_LOOPBACK_WEBHOOKS": "true",
+        "AWS_ENDPOINT_URL": services.url,
+        "WEBHOOKS_QUEUE_URL": services.create_queue("webhooks"),
+    }
+    function = unpack("webhook")
     done = subprocess.run(
         [python, "-c", DELIVER], input=json.dumps(event), cwd=function.task, env=function.environment(settings),
         check=True, capture_output=True, text=True,
     )  # fmt: skip
-    store = DeliveryStore("jobs", dynamodb=services.dynamodb)
-    kept = {name: store.get(delivery.id, delivery.part) for name, delivery in sent.items()}
-    attempts = {name: delivery.attempts[0] for name, delivery in kept.items() if delivery}
+    store = DeliveryStore(services.jobs)
+    stored = {name: store.get(delivery.id, delivery.part) for name, delivery in deliveries.items()}
+    attempts = {name: delivery.attempts[0] for name, delivery in stored.items() if delivery}
     assert {name: (attempt.status, attempt.error) for name, attempt in attempts.items()} == {
-        "10 GB": (200, None),
-        "a head of 10 GB": (None, "answer_unreadable"),
+        "body of 10 GB": (200, None),
+        "head of 10 GB": (None, "answer_unreadable"),
         "a byte a second": (None, "timed_out"),
     }
     assert attempts["a byte a second"].latency_ms < DEADLINE_SECONDS * 1_000 + 2_000
     assert int(done.stdout.splitlines()[-1]) / 1024 <= LIMIT_MB
 
 
-def _client(services: Services) -> str:
+def register_client(services: Services) -> str:
+    """Register a client with a signing secret, and return its id."""
     client, _ = new_client(name="tests", scope="jobs:write")
-    clients = ClientTable("clients", dynamodb=services.dynamodb)
+    clients = ClientStore(services.clients)
     clients.put(client)
-    sealed = services.sealed(client.client_id, new_secret())
-    assert clients.rotate_webhook_secret(client.client_id, sealed, now=now_ms())
+    ciphertext = services.encrypt_secret(client.client_id, new_secret())
+    assert clients.rotate_webhook_secret(client.client_id, ciphertext, now=now_ms())
     return client.client_id
 
 
-def _delivery(services: Services, client_id: str, port: int) -> Delivery:
+def put_delivery(services: Services, client_id: str, port: int) -> Delivery:
+    """Store a delivery to a receiver on this machine, and return it."""
     now = now_ms()
     delivery = Delivery(
-        id=f"job-{port}", part="delivery#1.succeeded", client=client_id, url=f"http://127.0.0.1:{port}/hook",
-        body=b"{}", created_at=now, next_at=now, expires_at=now // 1000 + LIFETIME_SECONDS,
+        id=f"job-{port}", part=delivery_part(1, "succeeded"), client=client_id, url=f"http://127.0.0.1:{port}/hook",
+        body=b"{}", created_at=now, next_attempt_at=now, expires_at=now // 1000 + LIFETIME_SECONDS,
     )  # fmt: skip
-    item: dict[str, Any] = serialize(delivery.model_dump(exclude_none=True))
-    services.dynamodb.put_item(TableName="jobs", Item=item)
+    services.jobs.put(delivery.model_dump(exclude_none=True))
     return delivery
