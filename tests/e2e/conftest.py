@@ -1,7 +1,7 @@
-"""A local cloud for the tests alone: own folder and port, so that a running `make up` is not disturbed.
+"""A local cloud for these tests alone. It has a folder and a port of its own, so it does not disturb `make up`.
 
-It is started from nothing and stopped at the end; one that is already up in that folder is brought up to date and left
-running, which saves a developer the wait: `make up STACK=.samovar/e2e`.
+The tests start it with empty state and stop it at the end. If one already runs in that folder, they bring it up to date
+and leave it running, which saves a developer the wait: `make up STACK=.samovar/e2e`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,19 @@ from local.emulator import ROOT
 from local.errors import NotUp
 from local.stack import Stack
 from local.steps import Steps
-from tests.e2e.backstage import Backstage
+from tests.e2e.calls import fetch_token, open_http
+from tests.e2e.cloud_admin import CloudAdmin
 from tests.e2e.faults import control
 
 FOLDER = ROOT / ".samovar" / "e2e"
-VARIABLES = {"webhook_delays_seconds": [0, 1, 1, 1, 1, 1, 1, 1]}  # a day in a few seconds
-SETUP_SECONDS = 600  # the first test waits for the cloud
+VARIABLES = {"webhook_delays_seconds": [0, 1, 1, 1, 1, 1, 1, 1]}  # the schedule of a day, in a few seconds
+SETUP_SECONDS = 600  # the first test waits for the local cloud
 
-_BEGAN = pytest.StashKey[int]()
+_STARTED_AT = pytest.StashKey[int]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Allow the tests of this folder the time that the local cloud takes to start."""
+    """Extend the time-out of the tests in this folder by the time that the local cloud takes to start."""
     for item in items:
         if Path(__file__).parent in item.path.parents and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SETUP_SECONDS))
@@ -41,22 +43,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def stack(pytestconfig: pytest.Config) -> Iterator[Stack]:
-    """The local cloud."""
-    kept = _is_up() and not os.environ.get("CI")
-    if not (kept and control.is_installed(FOLDER)):
+    """Provide the local cloud."""
+    keeps_running = _is_running() and not os.environ.get("CI")
+    if not (keeps_running and control.is_installed(FOLDER)):
         cloud.down(FOLDER)
         control.install(FOLDER)
     with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         sys.stdout.write("\n")
         with Steps(Console(file=sys.stdout, highlight=False)) as steps:
-            up = cloud.up(FOLDER, steps=steps, port=None, variables=VARIABLES)
-    yield up
-    if not kept:
+            running = cloud.up(FOLDER, steps=steps, port=None, variables=VARIABLES)
+    yield running
+    if not keeps_running:
         cloud.down(FOLDER)
         control.uninstall(FOLDER)
 
 
-def _is_up() -> bool:
+def _is_running() -> bool:
     try:
         Stack.load(FOLDER)
     except NotUp:
@@ -66,7 +68,7 @@ def _is_up() -> bool:
 
 @pytest.fixture
 def faults(stack: Stack) -> Iterator[control.Faults]:
-    """What goes wrong in the functions during a test."""
+    """Provide the faults of one test. None exists at its beginning or after its end."""
     faults = control.Faults(FOLDER)
     faults.clear()
     yield faults
@@ -74,118 +76,68 @@ def faults(stack: Stack) -> Iterator[control.Faults]:
 
 
 @pytest.fixture(scope="session")
-def backstage(stack: Stack) -> Iterator[Backstage]:
-    """The local cloud's table, bucket and queues, as root."""
-    with pytest.MonkeyPatch.context() as environment:
+def cloud_admin(stack: Stack) -> Iterator[CloudAdmin]:
+    """Provide the administration of the local cloud."""
+    # With these variables, a client that is built from the environment cannot reach a real account.
+    with pytest.MonkeyPatch.context() as environment, closing(CloudAdmin(stack)) as cloud_admin:
         for name, value in emulator.access(stack.aws_endpoint_url).items():
             environment.setenv(name, value)
-        backstage = Backstage(stack)
-        yield backstage
-        backstage.close()
-
-
-@pytest.fixture(scope="session")
-def outputs(stack: Stack) -> dict[str, Any]:
-    """The outputs of Terraform."""
-    return stack.outputs
+        yield cloud_admin
 
 
 @pytest.fixture
 def api(stack: Stack) -> Iterator[httpx.Client]:
-    """The API, without credentials."""
-    with _http(stack) as http:
+    """Provide the API without an access token."""
+    with open_http(stack) as http:
         yield http
 
 
 @pytest.fixture
 def client(stack: Stack, token: str) -> Iterator[httpx.Client]:
-    """The API as the first client sees it."""
-    with _http(stack, token) as http:
+    """Provide the API with an access token of the first client."""
+    with open_http(stack, token) as http:
         yield http
 
 
 @pytest.fixture
 def other_client(stack: Stack, other_token: str) -> Iterator[httpx.Client]:
-    """The API as another client sees it."""
-    with _http(stack, other_token) as http:
+    """Provide the API with an access token of another client."""
+    with open_http(stack, other_token) as http:
         yield http
 
 
 @pytest.fixture(scope="session")
 def token(stack: Stack) -> str:
-    """An access token of the first client."""
-    return access_token(stack, stack.client_id, stack.client_secret)
+    """Return an access token of the first client."""
+    return fetch_token(stack, stack.client_id, stack.client_secret)
 
 
 @pytest.fixture(scope="session")
-def other_token(stack: Stack) -> str:
-    """An access token of another client."""
-    dynamodb, table = stack.client("dynamodb"), stack.outputs["clients_table"]
-    return access_token(stack, *clients.register(dynamodb, table, name="other", scope=clients.SCOPE))
-
-
-def access_token(stack: Stack, client_id: str, secret: str) -> str:
-    """A token, as any client fetches it."""
-    with _http(stack) as http:
-        answer = http.post("/oauth/token", data={"grant_type": "client_credentials"}, auth=(client_id, secret))
-    answer.raise_for_status()
-    granted: str = answer.json()["access_token"]
-    return granted
-
-
-def _http(stack: Stack, token: str | None = None) -> httpx.Client:
-    headers = {"authorization": f"Bearer {token}"} if token else {}
-    return httpx.Client(base_url=stack.api_url, headers=headers, timeout=60, trust_env=False)
+def other_token(stack: Stack, dynamodb: Any) -> str:
+    """Return an access token of another client."""
+    table = stack.outputs["clients_table"]
+    return fetch_token(stack, *clients.register(dynamodb, table, name="other", scope=clients.SCOPE))
 
 
 @pytest.fixture(scope="session")
 def dynamodb(stack: Stack) -> Iterator[Any]:
-    """DynamoDB, as root."""
-    yield from _service(stack, "dynamodb")
-
-
-@pytest.fixture(scope="session")
-def sqs(stack: Stack) -> Iterator[Any]:
-    """SQS, as root."""
-    yield from _service(stack, "sqs")
-
-
-@pytest.fixture(scope="session")
-def s3(stack: Stack) -> Iterator[Any]:
-    """S3, as root."""
-    yield from _service(stack, "s3")
-
-
-@pytest.fixture(scope="session")
-def kms(stack: Stack) -> Iterator[Any]:
-    """KMS, as root."""
-    yield from _service(stack, "kms")
-
-
-@pytest.fixture(scope="session")
-def lambda_(stack: Stack) -> Iterator[Any]:
-    """Lambda, as root."""
-    yield from _service(stack, "lambda")
-
-
-def _service(stack: Stack, name: str) -> Iterator[Any]:
-    service = stack.client(name)
-    yield service
-    service.close()
+    """Provide a boto3 client of DynamoDB with the rights of the root user."""
+    with closing(stack.client("dynamodb")) as service:
+        yield service
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Remember when a test began, for its logs."""
-    item.stash[_BEGAN] = time.time_ns() // 1_000_000
+    """Remember when a test started, so that its logs can be found."""
+    item.stash[_STARTED_AT] = time.time_ns() // 1_000_000
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show what the functions logged during a test that failed."""
+    """Add the logs of the functions to the report of a failed test."""
     report = yield
     if call.when == "call" and report.failed:
-        report.sections.append(("Logs of the functions", logs.recent(FOLDER, since=item.stash[_BEGAN])))
+        report.sections.append(("Logs of the functions", logs.recent(FOLDER, since=item.stash[_STARTED_AT])))
     return report

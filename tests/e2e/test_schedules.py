@@ -1,9 +1,8 @@
-"""Schedules on the local cloud: Terraform makes one, and the emulator's scheduler orders rounds by it."""
+"""Scheduled pings on the local cloud: Terraform creates a schedule, and the emulator's scheduler runs it."""
 
 from __future__ import annotations
 
 import io
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,21 +12,23 @@ from rich.console import Console
 from local import cloud
 from local.stack import Stack
 from local.steps import Steps
+from tests.e2e.cloud_admin import CloudAdmin
 from tests.e2e.conftest import FOLDER, VARIABLES
+from tests.e2e.polling import poll
 
 SCHEDULE = {"often": {"expression": "rate(1 minute)", "environments": 2}}
-PATIENCE_SECONDS = 120  # a minute, the scheduler's own pace, and two cold starts
+PATIENCE_SECONDS = 120  # a minute, the time between two looks of the scheduler, and two cold starts
 
 
 def apply(variables: dict[str, Any]) -> None:
-    """Bring the tests' cloud to these variables."""
+    """Apply Terraform to the tests' local cloud with these variables."""
     with Steps(Console(file=io.StringIO())) as steps:
         cloud.up(FOLDER, steps=steps, port=None, variables=variables)
 
 
 @pytest.fixture
-def scheduled(stack: Stack) -> Iterator[None]:
-    """A round of two environments each minute; none of it afterwards."""
+def schedule(stack: Stack) -> Iterator[None]:
+    """Schedule a warm-up of two environments each minute, until the end of the test."""
     try:
         apply({**VARIABLES, "warming": {"schedule": SCHEDULE}})
         yield
@@ -35,25 +36,13 @@ def scheduled(stack: Stack) -> Iterator[None]:
         apply(VARIABLES)
 
 
-def latest_round(stack: Stack, dynamodb: Any) -> dict[str, Any]:
-    version = stack.outputs["settings"]["auth"]["WORKER_VERSION"]
-    key = {"id": {"S": f"warmup#{version}"}, "part": {"S": "round"}}
-    item: dict[str, Any] = dynamodb.get_item(TableName=stack.outputs["jobs_table"], Key=key, ConsistentRead=True)[
-        "Item"
-    ]
-    return item
-
-
-@pytest.mark.usefixtures("scheduled")
-def test_schedule_has_the_janitor_begin_a_round_of_its_size(stack: Stack, dynamodb: Any) -> None:
-    """Both of its pings reach an environment of their own."""
-    before = latest_round(stack, dynamodb)["round"]
-    until = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < until:
-        latest = latest_round(stack, dynamodb)
-        if latest["round"] != before and len(latest["arrived"]["M"]) == 2:
-            break
-        time.sleep(0.5)
-    assert latest["round"] != before
-    assert latest["wanted"]["N"] == "2"
-    assert len(latest["arrived"]["M"]) == 2
+@pytest.mark.usefixtures("schedule")
+def test_schedule_lets_the_janitor_start_a_warm_up_of_its_size(cloud_admin: CloudAdmin) -> None:
+    """Each of the two pings reaches an environment of its own."""
+    before = cloud_admin.get_warm_up().warm_up
+    latest = poll(
+        cloud_admin.get_warm_up,
+        lambda warm_up: warm_up.warm_up != before and len(warm_up.arrived) == 2,
+        seconds=PATIENCE_SECONDS,
+    )
+    assert latest.wanted == 2

@@ -1,11 +1,10 @@
-"""Webhooks on the local cloud, its schedule shortened to seconds: real queues, real environments, IAM enforced."""
+"""Webhooks on the local cloud, with a schedule of seconds: real queues and environments, and IAM is enforced."""
 
 from __future__ import annotations
 
 import socket
 import threading
 import time
-from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -14,13 +13,14 @@ import pytest
 from standardwebhooks import Webhook as Verifier
 
 from local.stack import Stack
-from tests.e2e.backstage import Backstage
+from shared.jobs.job import WebhookEndpoint
+from tests.e2e.calls import submit, wait_until_finished
+from tests.e2e.cloud_admin import CloudAdmin
 from tests.e2e.faults.control import Faults
-from tests.e2e.test_flow import finished, submitted
-from tests.e2e.test_kills import SMALL, Step, dies
+from tests.e2e.polling import poll
+from tests.e2e.steps import SMALL, STORED, Step, kill_worker
 
 TEXT = "Ada Lovelace met Charles Babbage in London."
-STORED = "between storing the result and finishing"
 DEATHS = {
     STORED: SMALL[STORED],
     "between finishing and sending the message": Step("before", "SendMessage", "succeeded", attempts=1),
@@ -28,23 +28,21 @@ DEATHS = {
 
 
 class Receiver:
-    """Keeps what it is sent; answers with `statuses`, one after the other, the last for ever."""
+    """A receiver of webhooks. It answers with one of `statuses` after the other, and with the last one from then on."""
 
     def __init__(self, *statuses: int, port: int = 0) -> None:
-        self.received: list[tuple[dict[str, str], bytes]] = []
-        self._statuses = list(statuses)
-        receiver = self
+        self.received: list[tuple[dict[str, str], bytes]] = []  # the headers and the body of each request
+        remaining, received = list(statuses), self.received
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
-                receiver.received.append(({name.lower(): value for name, value in self.headers.items()}, body))
-                status = receiver._statuses[0] if len(receiver._statuses) == 1 else receiver._statuses.pop(0)
-                self.send_response(status)
+                received.append(({name.lower(): value for name, value in self.headers.items()}, body))
+                self.send_response(remaining[0] if len(remaining) == 1 else remaining.pop(0))
                 self.end_headers()
 
             def log_message(self, *args: object) -> None:
-                """Says nothing."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
@@ -60,40 +58,38 @@ class Receiver:
 
     @property
     def url(self) -> str:
+        """Return the URL of the receiver."""
         return f"http://127.0.0.1:{self._server.server_port}/hook"
 
     @property
     def ids(self) -> list[str]:
+        """Return the `webhook-id` of each request."""
         return [headers["webhook-id"] for headers, _ in self.received]
 
 
-def free_port() -> int:
+def find_free_port() -> int:
+    """Return a port on which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     return port
 
 
-def webhook_state(client: httpx.Client, job_id: str, wanted: Callable[[dict[str, Any]], bool], seconds: float) -> Any:
-    """The job's `webhook`, as soon as it is as wanted."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        webhook = client.get(f"/jobs/{job_id}").raise_for_status().json()["webhook"]
-        if wanted(webhook):
-            return webhook
-        time.sleep(0.2)
-    pytest.fail(f"After {seconds} s the webhook is {webhook}")
+def wait_for_state(client: httpx.Client, job_id: str, state: str, *, seconds: float) -> dict[str, Any]:
+    """Return the member `webhook` of a job when it has the state `state`."""
+
+    def get_webhook() -> dict[str, Any]:
+        webhook: dict[str, Any] = client.get(f"/jobs/{job_id}").raise_for_status().json()["webhook"]
+        return webhook
+
+    return poll(get_webhook, lambda webhook: webhook["state"] == state, seconds=seconds)
 
 
-def is_in(state: str) -> Callable[[dict[str, Any]], bool]:
-    return lambda webhook: webhook["state"] == state
-
-
-def test_end_of_a_job_arrives_signed(client: httpx.Client, stack: Stack) -> None:
+def test_end_of_a_job_is_delivered_with_a_signature(client: httpx.Client, stack: Stack) -> None:
     with Receiver(200) as receiver:
-        job = submitted(client, text=TEXT, webhook={"url": receiver.url})
+        job = submit(client, text=TEXT, webhook={"url": receiver.url})
         assert job["webhook"] == {"url": receiver.url, "state": "pending", "attempts": 0}
-        assert finished(client, job["id"])["status"] == "succeeded"
-        assert webhook_state(client, job["id"], is_in("delivered"), 20)["attempts"] == 1
+        assert wait_until_finished(client, job["id"])["status"] == "succeeded"
+        assert wait_for_state(client, job["id"], "delivered", seconds=20)["attempts"] == 1
     ((headers, body),) = receiver.received
     payload = Verifier(stack.webhook_secret).verify(body, headers)
     assert (payload["type"], payload["data"]["id"]) == ("job.succeeded", job["id"])
@@ -102,58 +98,59 @@ def test_end_of_a_job_arrives_signed(client: httpx.Client, stack: Stack) -> None
     assert [attempt["status"] for attempt in delivery["log"]] == [200]
 
 
-def test_receiver_that_fails_four_attempts_gets_the_fifth(client: httpx.Client, stack: Stack) -> None:
+def test_fifth_attempt_delivers_after_four_have_failed(client: httpx.Client, stack: Stack) -> None:
+    """Each attempt has the same id and its own signature."""
     with Receiver(500, 503, 500, 302, 200) as receiver:
-        job = submitted(client, text=TEXT, webhook={"url": receiver.url})
-        assert webhook_state(client, job["id"], is_in("delivered"), 60)["attempts"] == 5
+        job = submit(client, text=TEXT, webhook={"url": receiver.url})
+        assert wait_for_state(client, job["id"], "delivered", seconds=60)["attempts"] == 5
     assert receiver.ids == [f"{job['id']}.1.succeeded"] * 5
     timestamps = [int(headers["webhook-timestamp"]) for headers, _ in receiver.received]
-    assert timestamps == sorted(set(timestamps)), "each attempt is signed anew"
+    assert timestamps == sorted(set(timestamps))
     for headers, body in receiver.received:
         assert Verifier(stack.webhook_secret).verify(body, headers)
 
 
-def test_receiver_that_is_down_for_good_fails_and_can_have_it_again(client: httpx.Client) -> None:
-    port = free_port()
-    job = submitted(client, text=TEXT, webhook={"url": f"http://127.0.0.1:{port}/hook"})
-    assert webhook_state(client, job["id"], is_in("failed"), 90)["attempts"] == 8
+def test_delivery_fails_while_the_receiver_is_down_and_can_be_redelivered(client: httpx.Client) -> None:
+    port = find_free_port()
+    job = submit(client, text=TEXT, webhook={"url": f"http://127.0.0.1:{port}/hook"})
+    assert wait_for_state(client, job["id"], "failed", seconds=90)["attempts"] == 8
     assert client.get(f"/jobs/{job['id']}").json()["status"] == "succeeded"
     with Receiver(200, port=port) as receiver:
         answer = client.post(f"/jobs/{job['id']}/deliveries")
         assert (answer.status_code, answer.json()["state"]) == (202, "pending")
-        assert webhook_state(client, job["id"], is_in("delivered"), 20)["attempts"] == 9
+        assert wait_for_state(client, job["id"], "delivered", seconds=20)["attempts"] == 9
     assert receiver.ids == [f"{job['id']}.1.succeeded"]
 
 
-def test_canceled_job_is_announced(client: httpx.Client) -> None:
+def test_event_about_a_canceled_job_is_delivered(client: httpx.Client) -> None:
     with Receiver(200) as receiver:
         body = {"text": TEXT * 20_000, "webhook": {"url": receiver.url, "events": ["job.canceled"]}}
-        job = submitted(client, **body)
+        job = submit(client, **body)
         assert client.post(f"/jobs/{job['id']}/cancel").raise_for_status().json()["status"] == "canceled"
-        webhook_state(client, job["id"], is_in("delivered"), 20)
+        wait_for_state(client, job["id"], "delivered", seconds=20)
     assert receiver.ids == [f"{job['id']}.1.canceled"]
 
 
 @pytest.mark.parametrize("name", DEATHS)
-def test_end_is_announced_under_one_id_though_the_worker_is_killed(
-    client: httpx.Client, backstage: Backstage, faults: Faults, name: str
+def test_event_is_delivered_once_although_the_worker_was_killed(
+    client: httpx.Client, cloud_admin: CloudAdmin, faults: Faults, name: str
 ) -> None:
-    """With SIGKILL. The janitor sees to it, and once it is announced it does not send it again."""
+    """The janitor recovers the event. It does not send it again once it is delivered."""
     with Receiver(200) as receiver:
-        job = backstage.job(webhook=WebhookEndpoint(url=receiver.url))
-        dies(faults, backstage, DEATHS[name], job)
-        left = client.get(f"/jobs/{job.id}").json()["webhook"]
-        assert left == {"url": receiver.url, "state": "pending", "attempts": 0}
-        backstage.take_up(backstage.kept(job.id))
-        assert webhook_state(client, job.id, is_in("delivered"), 60)["attempts"] == 1
-        assert backstage.tick()
-        backstage.emptied("webhooks")
-        time.sleep(2)
+        job = cloud_admin.create_job(webhook=WebhookEndpoint(url=receiver.url))
+        kill_worker(faults, cloud_admin, DEATHS[name], job)
+        webhook = client.get(f"/jobs/{job.id}").json()["webhook"]
+        assert webhook == {"url": receiver.url, "state": "pending", "attempts": 0}
+        cloud_admin.recover(cloud_admin.get_job(job.id))
+        assert wait_for_state(client, job.id, "delivered", seconds=60)["attempts"] == 1
+        assert cloud_admin.tick()
+        cloud_admin.wait_until_empty("webhooks")
+        time.sleep(2)  # for a second request, which must not come
     assert receiver.ids == [f"{job.id}.1.succeeded"]
-    assert backstage.kept(job.id).attempt == DEATHS[name].attempts
+    assert cloud_admin.get_job(job.id).attempt == DEATHS[name].attempts
 
 
 @pytest.mark.parametrize("url", ["http://169.254.169.254/", "https://10.0.0.1/", "https://user@receiver.example/"])
-def test_url_that_must_not_be_called_is_refused(client: httpx.Client, url: str) -> None:
+def test_url_that_webhooks_may_not_call_is_refused(client: httpx.Client, url: str) -> None:
     answer = client.post("/analyze", json={"text": TEXT, "webhook": {"url": url}})
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "#/webhook/url")

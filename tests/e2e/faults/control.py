@@ -1,4 +1,4 @@
-"""The tests' side of the faults: says what is to go wrong, and reads what did."""
+"""The tests' side of the faults: it says which faults happen in the functions, and reads which did."""
 
 from __future__ import annotations
 
@@ -10,80 +10,103 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-import pytest
+from tests.e2e.polling import poll
 
 HOOKS = Path(__file__).with_name("sitecustomize.py")
 
 
 def install(cloud: Path) -> None:
-    """Let every process of the local cloud in the folder `cloud` import the hooks, from its start on."""
+    """Let every process of the local cloud in the folder `cloud` import the hooks when it starts."""
     (cloud / "python").mkdir(parents=True, exist_ok=True)
     shutil.copy(HOOKS, cloud / "python")
 
 
 def is_installed(cloud: Path) -> bool:
-    """Whether they are, as they are now."""
+    """Return whether the hooks are installed in their present version."""
     installed = cloud / "python" / HOOKS.name
     return installed.is_file() and installed.read_bytes() == HOOKS.read_bytes()
 
 
 def uninstall(cloud: Path) -> None:
-    """Leave nothing of them."""
+    """Remove the hooks."""
     shutil.rmtree(cloud / "python", ignore_errors=True)
 
 
 class Faults:
-    """What goes wrong in the local cloud in a folder."""
+    """The faults in a local cloud. A fault has a name, and happens at the first call to AWS that it describes."""
 
     def __init__(self, cloud: Path) -> None:
+        """Use the local cloud in the folder `cloud`."""
         self._folder = cloud / "tmp" / "faults"
 
     def clear(self) -> None:
-        """Nothing more goes wrong, and whoever hangs goes on."""
+        """Remove all faults. Processes that hang continue."""
         hanging = list(self._folder.glob("*.taken"))
         shutil.rmtree(self._folder, ignore_errors=True)
         if hanging:
-            time.sleep(0.3)  # for them to see it
+            time.sleep(0.3)  # until they have seen it
 
-    def mark(
+    def inject(
         self,
         name: str,
-        *has: str,
-        act: Literal["kill", "hang", "note"],
+        *texts: str,
+        act: Literal["kill", "hang"],
         when: Literal["before", "after"] = "before",
         operation: str,
         function: str = "worker",
         delay: float = 0,
     ) -> None:
-        """Have `act` done at the call whose text has all of `has`."""
-        mark = {"function": function, "operation": operation, "has": has, "when": when, "act": act, "delay": delay}
-        self._write(f"{name}.mark", mark)
+        """Kill or hang the process of a function at a call to AWS, once.
 
-    def happened(self, name: str, act: str | None = None, *, seconds: float = 60) -> dict[str, Any]:
-        """The log's line about the mark being met, or about that act there; waits for that."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            for line in self.log(name):
-                if act in {None, line.get("act")}:
-                    return line
-            time.sleep(0.1)
-        pytest.fail(f"{name}: nobody came there within {seconds} s")
+        Args:
+            name: The name of the fault.
+            texts: The texts that the call must contain.
+            act: `kill` ends the process with SIGKILL, `hang` stops it until `release`.
+            when: Whether that happens before the call is sent or after it is answered.
+            operation: The operation of AWS, such as `PutItem`.
+            function: The name of the function.
+            delay: Seconds between the call and the death of the process.
+        """
+        self._write_fault(name, texts, function=function, operation=operation, act=act, when=when, delay=delay)
+
+    def record_calls(self, name: str, *texts: str, operation: str, function: str = "worker") -> None:
+        """Record every call of `operation` by a function that contains all of `texts`. `log` returns them."""
+        self._write_fault(name, texts, function=function, operation=operation, act="record", when="before", delay=0)
+
+    def _write_fault(self, name: str, texts: Sequence[str], **fault: str | float) -> None:
+        self._write(f"{name}.fault", {**fault, "texts": texts})
+
+    def wait_for(self, name: str, act: str | None = None, *, seconds: float = 60) -> dict[str, Any]:
+        """Return the first line of the log about a fault. Wait for it for `seconds`, then fail the test.
+
+        With `act`, wait for a line with this act. A process that has hung logs `continue`.
+        """
+
+        def find_lines() -> list[dict[str, Any]]:
+            return [line for line in self.log(name) if act in {None, line.get("act")}]
+
+        return poll(find_lines, bool, seconds=seconds, pause=0.1)[0]
 
     def release(self, name: str) -> None:
-        """Let who hangs at a mark go on."""
+        """Let the process that hangs at a fault continue."""
         (self._folder / f"{name}.taken").unlink()
 
     @contextmanager
-    def storm(self, *, rate: float, lasting: float) -> Iterator[None]:
-        """Let calls fail."""
-        self._write("storm.json", {"rate": rate, "lasting": lasting})
+    def fail_calls(self, *, rate: float, lasting: float) -> Iterator[None]:
+        """Let calls of all functions to AWS fail at random during the block.
+
+        Args:
+            rate: The share of the calls that fail.
+            lasting: The share of those calls that fail at each try of the SDK. The others fail at one try.
+        """
+        self._write("failures.json", {"rate": rate, "lasting": lasting})
         try:
             yield
         finally:
-            (self._folder / "storm.json").unlink()
+            (self._folder / "failures.json").unlink()
 
-    def log(self, name: str | None = None) -> Sequence[dict[str, Any]]:
-        """What was done, at a mark or at all."""
+    def log(self, name: str | None = None) -> list[dict[str, Any]]:
+        """Return the lines of the log, in order. With `name`, return those about one fault."""
         try:
             lines = (self._folder / "log").read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The rest of the API on the local cloud: keys, waiting, lists, ETags, uploads, limits, with IAM enforced."""
+"""More of the API on the local cloud: idempotency keys, waiting, lists, ETags, uploads, limits. IAM is enforced."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ import pytest
 
 from local import clients
 from local.stack import Stack
-from tests.e2e.conftest import _http, access_token
-from tests.e2e.test_flow import finished
+from tests.e2e.calls import fetch_token, open_http, wait_until_finished
 
 TEXT = "Ada Lovelace met Charles Babbage in London."
 
 
-def test_submit_with_a_key_and_a_wait_gives_the_result_once(client: httpx.Client) -> None:
+def test_submission_with_an_idempotency_key_and_a_wait_returns_the_result_once(client: httpx.Client) -> None:
     headers = {"idempotency-key": str(uuid.uuid4()), "prefer": "wait=25"}
     first = client.post("/analyze", json={"text": TEXT, "metadata": {"order": "7"}}, headers=headers)
     assert first.status_code == 200, first.text
@@ -31,28 +30,28 @@ def test_submit_with_a_key_and_a_wait_gives_the_result_once(client: httpx.Client
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
 
 
-def test_own_jobs_are_listed_page_by_page(stack: Stack) -> None:
-    with new_client(stack) as http:
+def test_client_lists_its_jobs_page_by_page(stack: Stack, dynamodb: Any) -> None:
+    with new_client(stack, dynamodb) as http:
         ids = [http.post("/analyze", json={"text": TEXT}).json()["id"] for _ in range(3)]
         first = http.get("/jobs", params={"limit": 2}).raise_for_status().json()
         second = http.get("/jobs", params={"limit": 2, "cursor": first["next_cursor"]}).raise_for_status().json()
         assert [job["id"] for job in first["jobs"] + second["jobs"]] == sorted(ids, reverse=True)
         assert "next_cursor" not in second
         for job_id in ids:
-            finished(http, job_id)
+            wait_until_finished(http, job_id)
         succeeded = http.get("/jobs", params={"status": "succeeded"}).raise_for_status().json()
         assert len(succeeded["jobs"]) == 3
 
 
-def test_etag_spares_the_answer(client: httpx.Client) -> None:
+def test_request_with_the_current_etag_gets_no_body(client: httpx.Client) -> None:
     job = client.post("/analyze", json={"text": TEXT}, headers={"prefer": "wait=25"}).json()
     etag = client.get(f"/jobs/{job['id']}").headers["etag"]
     answer = client.get(f"/jobs/{job['id']}", headers={"if-none-match": etag})
     assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", etag)
 
 
-def test_limits_are_the_clients_own(stack: Stack, dynamodb: Any) -> None:
-    with new_client(stack) as http:
+def test_limit_of_a_client_overrides_the_deployments(stack: Stack, dynamodb: Any) -> None:
+    with new_client(stack, dynamodb) as http:
         dynamodb.update_item(
             TableName=stack.outputs["clients_table"],
             Key={"client_id": {"S": http.headers["x-client"]}},
@@ -66,22 +65,22 @@ def test_limits_are_the_clients_own(stack: Stack, dynamodb: Any) -> None:
 
 
 def test_file_is_uploaded_and_analyzed(client: httpx.Client) -> None:
-    """NDJSON, by a URL that takes what was announced, once."""
+    """The URL accepts content of the upload's length, once."""
     lines = [json.dumps({"id": f"d{number}", "text": TEXT}) for number in range(3)]
     body = "\n".join(lines).encode()
-    announced = client.post("/uploads", json={"content_type": "application/x-ndjson", "size": len(body)}).json()
+    upload = client.post("/uploads", json={"content_type": "application/x-ndjson", "size": len(body)}).json()
     with httpx.Client(trust_env=False) as http:
-        too_long = {**announced["headers"], "content-length": str(len(body) + 1)}
-        longer = http.put(announced["url"], content=body + b"\n", headers=too_long)
+        too_long = {**upload["headers"], "content-length": str(len(body) + 1)}
+        longer = http.put(upload["url"], content=body + b"\n", headers=too_long)
         assert longer.status_code == 403, longer.text
-        http.put(announced["url"], content=body, headers=announced["headers"]).raise_for_status()
-        assert http.put(announced["url"], content=body, headers=announced["headers"]).status_code == 412
-    job = client.post("/analyze", json={"upload_id": announced["upload_id"]}).raise_for_status().json()
-    done = finished(client, job["id"])
+        http.put(upload["url"], content=body, headers=upload["headers"]).raise_for_status()
+        assert http.put(upload["url"], content=body, headers=upload["headers"]).status_code == 412
+    job = client.post("/analyze", json={"upload_id": upload["upload_id"]}).raise_for_status().json()
+    done = wait_until_finished(client, job["id"])
     assert [document["id"] for document in done["result"]["documents"]] == ["d0", "d1", "d2"]
 
 
-def test_description_needs_no_token(api: httpx.Client, stack: Stack) -> None:
+def test_health_and_openapi_document_need_no_token(api: httpx.Client, stack: Stack) -> None:
     assert api.get("/health").raise_for_status().json()["status"] == "ok"
     document = api.get("/openapi.json").raise_for_status().json()
     assert document["servers"] == [{"url": stack.api_url}]
@@ -97,16 +96,18 @@ def test_description_needs_no_token(api: httpx.Client, stack: Stack) -> None:
         ("PUT", "/jobs", 405),
     ],
 )
-def test_wrong_calls_say_so(client: httpx.Client, method: str, path: str, status: int) -> None:
+def test_wrong_call_is_refused_with_its_status(client: httpx.Client, method: str, path: str, status: int) -> None:
     answer = client.request(method, path)
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def new_client(stack: Stack) -> httpx.Client:
-    """A client of its own, which no other test counts against."""
-    dynamodb, table = stack.client("dynamodb"), stack.outputs["clients_table"]
-    client_id, secret = clients.register(dynamodb, table, name="surface", scope=clients.SCOPE)
-    http = _http(stack, access_token(stack, client_id, secret))
+def new_client(stack: Stack, dynamodb: Any) -> httpx.Client:
+    """Return an HTTP client of a new OAuth client, so that no other test counts against its limits.
+
+    Its header `x-client` holds the id of the OAuth client.
+    """
+    client_id, secret = clients.register(dynamodb, stack.outputs["clients_table"], name="api", scope=clients.SCOPE)
+    http = open_http(stack, fetch_token(stack, client_id, secret))
     http.headers["x-client"] = client_id
     return http
