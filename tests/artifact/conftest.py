@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from moto.server import ThreadedMotoServer
 
 from local.package import Manifest, build
-from local.package.functions import layer_of
+from local.package.functions import get_layer_name
 from shared.aws.table import Table
 from shared.webhooks.secrets import SecretCipher
 from tests.artifact.runtime import Unpack, UnpackedFunction, Variables, make_environment, unzip
@@ -96,9 +96,9 @@ def unpack(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Unpa
     folder = tmp_path_factory.mktemp("unpacked")
 
     def unpack(name: str) -> UnpackedFunction:
-        layer = folder / f"layer-{layer_of(name)}"
+        layer = folder / f"layer-{get_layer_name(name)}"
         if not layer.exists():
-            unzip(OUTPUT / manifest.layers[layer_of(name)].file, layer)
+            unzip(OUTPUT / manifest.layers[get_layer_name(name)].file, layer)
         if not (folder / name).exists():
             unzip(OUTPUT / manifest.functions[name].file, folder / name)
         return UnpackedFunction(name, task=folder / name, layer=layer)

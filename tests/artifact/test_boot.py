@@ -11,7 +11,7 @@ import pytest
 
 from functions.webhook.signing import new_secret
 from local.package import Manifest, build
-from local.package.functions import layer_of
+from local.package.functions import get_layer_name
 from shared.auth.clients import Client, ClientStore, WebhookSecret
 from shared.jobs.job import Job, Model, WebhookEndpoint
 from shared.jobs.writes import to_plain
@@ -155,7 +155,7 @@ def test_build_in_another_folder_gives_the_same_artifacts(manifest: Manifest, tm
 
 def test_worker_is_small_enough(manifest: Manifest) -> None:
     """AWS Lambda allows 250 MB, and a smaller function starts sooner. The bytecode counts."""
-    layer = manifest.layers[layer_of("worker")]
+    layer = manifest.layers[get_layer_name("worker")]
     assert any(name.endswith(".pyc") for name in list_names(OUTPUT / layer.file))
     assert manifest.functions["worker"].unzipped + layer.unzipped <= WORKER_LIMIT
 

@@ -18,16 +18,16 @@ import httpx
 import pytest
 from rich.console import Console
 
-from local import clients, cloud, emulator, logs
-from local.emulator import ROOT
-from local.errors import NotUp
+from local import clients, cloud, logs
+from local.errors import NotRunning
+from local.paths import GENERATED
+from local.progress import ProgressDisplay
 from local.stack import Stack
-from local.steps import Steps
 from tests.e2e.calls import fetch_token, open_http
 from tests.e2e.cloud_admin import CloudAdmin
 from tests.e2e.faults import control
 
-FOLDER = ROOT / ".samovar" / "e2e"
+FOLDER = GENERATED / "e2e"
 VARIABLES = {"webhook_delays_seconds": [0, 1, 1, 1, 1, 1, 1, 1]}  # the schedule of a day, in a few seconds
 SETUP_SECONDS = 600  # the first test waits for the local cloud
 
@@ -50,8 +50,8 @@ def stack(pytestconfig: pytest.Config) -> Iterator[Stack]:
         control.install(FOLDER)
     with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         sys.stdout.write("\n")
-        with Steps(Console(file=sys.stdout, highlight=False)) as steps:
-            running = cloud.up(FOLDER, steps=steps, port=None, variables=VARIABLES)
+        with ProgressDisplay(Console(file=sys.stdout, highlight=False)) as progress:
+            running = cloud.up(FOLDER, progress=progress, any_port=True, variables=VARIABLES)
     yield running
     if not keeps_running:
         cloud.down(FOLDER)
@@ -61,7 +61,7 @@ def stack(pytestconfig: pytest.Config) -> Iterator[Stack]:
 def _is_running() -> bool:
     try:
         Stack.load(FOLDER)
-    except NotUp:
+    except NotRunning:
         return False
     return True
 
@@ -80,7 +80,7 @@ def cloud_admin(stack: Stack) -> Iterator[CloudAdmin]:
     """Provide the administration of the local cloud."""
     # With these variables, a client that is built from the environment cannot reach a real account.
     with pytest.MonkeyPatch.context() as environment, closing(CloudAdmin(stack)) as cloud_admin:
-        for name, value in emulator.access(stack.aws_endpoint_url).items():
+        for name, value in stack.aws_environment.items():
             environment.setenv(name, value)
         yield cloud_admin
 
@@ -139,5 +139,5 @@ def pytest_runtest_makereport(
     """Add the logs of the functions to the report of a failed test."""
     report = yield
     if call.when == "call" and report.failed:
-        report.sections.append(("Logs of the functions", logs.recent(FOLDER, since=item.stash[_STARTED_AT])))
+        report.sections.append(("Logs of the functions", logs.read_recent(FOLDER, since=item.stash[_STARTED_AT])))
     return report

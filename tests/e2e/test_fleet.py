@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from local.fleet import poller, without_lambda
+from local.fleet import pause_lambda, run_poller
 from local.stack import Stack
 from tests.e2e.calls import submit, wait_until_finished
 from tests.e2e.cloud_admin import CloudAdmin
@@ -22,7 +22,7 @@ TEXT = "Ada Lovelace met Charles Babbage in London."
 @pytest.fixture
 def no_lambda(stack: Stack) -> Iterator[None]:
     """Let only pollers receive from the queues."""
-    with without_lambda(stack):
+    with pause_lambda(stack):
         yield
 
 
@@ -32,7 +32,7 @@ def test_poller_runs_jobs_as_lambda_does_and_drains_on_sigterm(
 ) -> None:
     """It runs small jobs in batches, and the shards of a big one."""
     big = (TEXT + "\n\n") * 3_000
-    with poller(stack, tmp_path) as process:
+    with run_poller(stack, tmp_path) as process:
         jobs = [submit(client, text=text)["id"] for text in (*[TEXT] * 12, big)]
         for job_id in jobs:
             assert wait_until_finished(client, job_id)["status"] == "succeeded"
@@ -47,12 +47,12 @@ def test_job_of_a_killed_poller_is_recovered(
 ) -> None:
     """The messages that it had received stay hidden. The janitor finds that the job makes no progress."""
     big = (TEXT + "\n\n") * 10_000
-    with poller(stack, tmp_path) as process:
+    with run_poller(stack, tmp_path) as process:
         job_id = submit(client, text=big)["id"]
         poll(lambda: count_done_shards(client, job_id), lambda done: done >= 1, seconds=30, pause=0)
         process.send_signal(signal.SIGKILL)
         process.wait(timeout=10)
-    with poller(stack, Path(tempfile.mkdtemp(dir=tmp_path))):
+    with run_poller(stack, Path(tempfile.mkdtemp(dir=tmp_path))):
         cloud_admin.recover(cloud_admin.get_job(job_id))
         assert wait_until_finished(client, job_id, seconds=120)["status"] == "succeeded"
 

@@ -127,5 +127,6 @@ def test_bad_body_is_refused_with_its_status_and_code(
 
 
 def test_plan_after_apply_is_empty(stack: Stack) -> None:
-    changes, plan = apply.has_changes(apply.of(FOLDER, FOLDER / "terraform", url=stack.aws_endpoint_url))
-    assert not changes, plan
+    commands = apply.open_terraform(FOLDER, FOLDER / "terraform", aws_environment=stack.aws_environment)
+    has_changes, plan = apply.plan_changes(commands)
+    assert not has_changes, plan

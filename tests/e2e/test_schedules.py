@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from local import cloud
+from local.progress import ProgressDisplay
 from local.stack import Stack
-from local.steps import Steps
 from tests.e2e.cloud_admin import CloudAdmin
 from tests.e2e.conftest import FOLDER, VARIABLES
 from tests.e2e.polling import poll
@@ -22,8 +22,8 @@ PATIENCE_SECONDS = 120  # a minute, the time between two looks of the scheduler,
 
 def apply(variables: dict[str, Any]) -> None:
     """Apply Terraform to the tests' local cloud with these variables."""
-    with Steps(Console(file=io.StringIO())) as steps:
-        cloud.up(FOLDER, steps=steps, port=None, variables=variables)
+    with ProgressDisplay(Console(file=io.StringIO())) as progress:
+        cloud.up(FOLDER, progress=progress, any_port=True, variables=variables)
 
 
 @pytest.fixture

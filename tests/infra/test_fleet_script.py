@@ -33,7 +33,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> str:
         f"jsonencode(templatefile({json.dumps(str(TEMPLATE))}, jsondecode({json.dumps(json.dumps(VARIABLES))})))"
     )
     answer = subprocess.run(
-        [terraform.require_terraform(), "console"], input=expression, cwd=folder, env=terraform.environment(),
+        [terraform.require_terraform(), "console"], input=expression, cwd=folder, env=terraform.build_environment(),
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     script: str = json.loads(json.loads(answer.stdout))

@@ -34,7 +34,9 @@ run "settings" {
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run Terraform in the folder `cwd`."""
     command = [terraform.require_terraform(), *arguments]
-    return subprocess.run(command, cwd=cwd, env=terraform.environment(), capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=cwd, env=terraform.build_environment(), capture_output=True, text=True, check=False
+    )
 
 
 @pytest.fixture(scope="module")

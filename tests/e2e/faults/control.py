@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from local.emulators import emulator
 from tests.e2e.polling import poll
 
 HOOKS = Path(__file__).with_name("sitecustomize.py")
@@ -17,19 +18,20 @@ HOOKS = Path(__file__).with_name("sitecustomize.py")
 
 def install(cloud: Path) -> None:
     """Let every process of the local cloud in the folder `cloud` import the hooks when it starts."""
-    (cloud / "python").mkdir(parents=True, exist_ok=True)
-    shutil.copy(HOOKS, cloud / "python")
+    folder = emulator().get_python_folder(cloud)
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(HOOKS, folder)
 
 
 def is_installed(cloud: Path) -> bool:
     """Return whether the hooks are installed in their present version."""
-    installed = cloud / "python" / HOOKS.name
+    installed = emulator().get_python_folder(cloud) / HOOKS.name
     return installed.is_file() and installed.read_bytes() == HOOKS.read_bytes()
 
 
 def uninstall(cloud: Path) -> None:
     """Remove the hooks."""
-    shutil.rmtree(cloud / "python", ignore_errors=True)
+    shutil.rmtree(emulator().get_python_folder(cloud), ignore_errors=True)
 
 
 class Faults:
@@ -37,7 +39,7 @@ class Faults:
 
     def __init__(self, cloud: Path) -> None:
         """Use the local cloud in the folder `cloud`."""
-        self._folder = cloud / "tmp" / "faults"
+        self._folder = emulator().get_temporary_folder(cloud) / "faults"
 
     def clear(self) -> None:
         """Remove all faults. Processes that hang continue."""
