@@ -256,7 +256,7 @@ run "api" {
     condition = toset(keys(aws_apigatewayv2_route.route)) == toset([
       "POST /oauth/token", "GET /.well-known/jwks.json", "GET /.well-known/oauth-authorization-server",
       "POST /analyze", "POST /uploads", "GET /jobs", "GET /jobs/{id}", "DELETE /jobs/{id}", "POST /jobs/{id}/cancel",
-      "POST /jobs/{id}/retry", "GET /jobs/{id}/deliveries", "POST /jobs/{id}/deliveries",
+      "POST /jobs/{id}/retry", "GET /jobs/{id}/input", "GET /jobs/{id}/deliveries", "POST /jobs/{id}/deliveries",
       "GET /health", "GET /openapi.json", "$default",
     ])
     error_message = "The routes must be those of docs/api.md, and $default."
@@ -404,7 +404,7 @@ run "data" {
     condition = { for index in aws_dynamodb_table.jobs.global_secondary_index : index.name => [index.hash_key, index.range_key, index.projection_type] } == {
       by_client = ["client_id", "id", "KEYS_ONLY"]
       open      = ["open_client", "id", "KEYS_ONLY"]
-      due       = ["check_partition", "next_check_at", "KEYS_ONLY"]
+      checks    = ["check_partition", "next_check_at", "KEYS_ONLY"]
     }
     error_message = "The indexes must be by_client, open and checks, and project keys only."
   }

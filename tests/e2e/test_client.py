@@ -13,9 +13,9 @@ import pexpect
 import pytest
 import samovar
 
-from local.emulator import ROOT
+from local.paths import ROOT
 from local.stack import Stack
-from tests.e2e.backstage import Backstage
+from tests.e2e.cloud_admin import CloudAdmin
 from tests.e2e.conftest import FOLDER
 
 SAMOVAR = ROOT / ".venv" / "bin" / "samovar"
@@ -129,14 +129,14 @@ def test_a_terminal_shows_progress_and_then_entities(environment: dict[str, str]
     assert terminal.exitstatus == 0
 
 
-def test_ctrl_c_leaves_a_job_to_watch(environment: dict[str, str], backstage: Backstage, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_a_job_to_watch(environment: dict[str, str], cloud_admin: CloudAdmin, tmp_path: Path) -> None:
     """The job goes on, and the printed command follows it to its end.
 
     No worker receives the job's shards until the command has ended, so the job cannot end before Ctrl-C.
     """
     file = tmp_path / "big.txt"
     file.write_text(BIG, encoding="utf-8")
-    with backstage.paused("solo"):
+    with cloud_admin.pause("isolated"):
         terminal = pexpect.spawn(
             str(SAMOVAR), ["analyze", str(file)], env=environment, timeout=60, encoding="utf-8", dimensions=(30, 120)
         )
@@ -147,7 +147,7 @@ def test_ctrl_c_leaves_a_job_to_watch(environment: dict[str, str], backstage: Ba
         terminal.expect(pexpect.EOF)
         terminal.close()
         assert terminal.exitstatus == 130
-        assert not backstage.kept(job_id).is_terminal
+        assert not cloud_admin.get_job(job_id).is_terminal
     watched = run(environment, "watch", job_id)
     assert watched.returncode == 0, watched.stderr
     assert "succeeded" in watched.stdout

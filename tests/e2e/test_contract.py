@@ -16,7 +16,7 @@ import pytest
 from authlib.integrations.requests_client import OAuth2Session
 
 from local.stack import Stack
-from tests.e2e.conftest import access_token
+from tests.e2e.calls import fetch_token
 
 CONFIG = Path(__file__).parent / "schemathesis.toml"
 TOOLS = Path(sys.executable).parent
@@ -65,7 +65,7 @@ def test_generated_client_submits_and_polls(
     request = import_generated("models.analyze_request").AnalyzeRequest(text=TEXT)
     deadline = time.monotonic() + 60
     with import_generated("client").AuthenticatedClient(
-        base_url=stack.api_url, token=access_token(stack, stack.client_id, stack.client_secret)
+        base_url=stack.api_url, token=fetch_token(stack, stack.client_id, stack.client_secret)
     ) as client:
         job = import_generated("api.default.analyze").sync(client=client, body=request)
         while job.status not in {"succeeded", "failed"} and time.monotonic() < deadline:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from local.emulator import ROOT
+from local.paths import ROOT
 from local.stack import Stack
 from tests.e2e.conftest import FOLDER
 
