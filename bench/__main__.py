@@ -1,4 +1,4 @@
-"""`python -m bench [NAME…]`: runs the benchmarks, all of them or those named; 1 when one misses its target."""
+"""`python -m bench [NAME…]`: the benchmarks. The exit status is 1 if one of them misses a target."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import sys
 from bench import command
 
 NAMES = {
-    "cold": "a cold process to its first result, against plain spaCy",
-    "throughput": "the worker over an in-memory store, against nlp.pipe",
-    "model": "a model of 220 MB from an empty folder to its first result, against the naive way",
-    "planner": "a million jobs under six strategies, time and memory",
-    "replay": "cold starts of ten minutes on a local cloud of its own, against the planner's",
-    "webhooks": "from a job's end to its webhook's arrival, and beside dead receivers",
-    "client": "the command line's first word, and the memory of many texts, on a local cloud of its own",
-    "api": "submits beside a bare function, and how even reads are, on a local cloud of its own",
-    "warming": "a job cold, warmed by a token before it, warm, and at a fleet, on a local cloud of its own",
-    "cloud": "a warm job, big texts and many jobs on a local cloud of its own",
+    "cold": "time of a cold process to its first result, against plain spaCy",
+    "throughput": "throughput of the worker over an in-memory store, against nlp.pipe",
+    "model": "time from an empty folder to the first result of a model of 220 MB, against the naive way",
+    "planner": "CPU time and memory of the planner for a million jobs under six strategies",
+    "replay": "cold starts of ten minutes of traffic, on a local cloud and in the planner's simulation",
+    "webhooks": "time from a job's end to the arrival of its webhook, also beside dead receivers",
+    "client": "time of `samovar --help`, and memory of the SDK with many texts",
+    "api": "rate of submits against a minimal function, and spread of the latency of reads",
+    "warming": "time of a job with a cold, a warming and a warm worker, and with a fleet",
+    "cloud": "a warm job, long jobs, a big text and many jobs on a local cloud",
 }
 
 
 def main() -> int:
-    """Run them one after the other, since each wants the machine for itself."""
+    """Run the named benchmarks, or all of them, one after the other."""
     described = "\n".join(f"  {name:<12} {what}" for name, what in NAMES.items())
     parser = argparse.ArgumentParser(
         prog="python -m bench",
@@ -31,7 +31,7 @@ def main() -> int:
         epilog=f"benchmarks:\n{described}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="which to run (default: all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run (default: all)")
     command.add_common_options(parser)
     options = parser.parse_args()
     names = options.names or list(NAMES)

@@ -1,4 +1,4 @@
-"""What the API costs: submits beside a bare function that does the least that could be done, and how even reads are."""
+"""The API: the rate of submits against a minimal function, and the spread of the latency of reads."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ import httpx
 from bench import command
 from bench.local_cloud import api_client, local_cloud
 from bench.report import Figure, report
-from local import emulator
+from local.paths import ROOT
 from local.stack import Stack
 
-FOLDER = emulator.ROOT / ".samovar" / "bench-cloud"
+FOLDER = ROOT / ".samovar" / "bench-cloud"
 CLIENTS = 8
 TEXT = "Ada Lovelace met Charles Babbage in London, where they wrote programs for a machine that was never built."
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured: rounds of submits to each function in turn, submits of a round, and reads.
+    """The number of rounds of submits to each function, of submits per round, and of reads.
 
-    Reads to warm up let every environment of the API begin.
+    The warm-up reads start every environment of the API.
     """
 
     rounds: int
@@ -42,7 +42,7 @@ class Size:
 FULL = Size(rounds=6, requests=160, warm_up_reads=CLIENTS * 5, reads=400)
 SMALLEST = Size(rounds=1, requests=2, warm_up_reads=2, reads=2)
 
-# One item, one message; and one log line, because the emulator answers at once only when a function has logged.
+# It puts one item and sends one message. It logs a line, because the emulator answers late if a function logs nothing.
 BARE = """
 import json, os, uuid
 import boto3
@@ -59,8 +59,8 @@ def handler(event, context):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure at a local cloud; returns 1 if a target is missed."""
-    options = command.parser("api", __doc__).parse_args(arguments)
+    """Measure on a local cloud. Return 1 if a target is missed."""
+    options = command.build_parser("api", __doc__).parse_args(arguments)
     size = SMALLEST if options.smallest else FULL
     with local_cloud(options.folder, own=FOLDER) as cloud, api_client(cloud.stack) as client:
         return report("api", _figures(cloud.stack, client, size), smallest=options.smallest)
@@ -88,17 +88,17 @@ def _reads(client: httpx.Client, job: str, size: Size) -> Iterator[Figure]:
 
 
 def _submits(client: httpx.Client, size: Size) -> Iterator[Figure]:
-    paths = {"ours": "/analyze", "bare": "/bare"}
+    paths = {"submit": "/analyze", "bare": "/bare"}
     rates: dict[str, list[float]] = {name: [] for name in paths}
     for path in paths.values():
         _rate(client, path, size.requests)
     for _ in range(size.rounds):
         for name, path in paths.items():
             rates[name].append(_rate(client, path, size.requests))
-    ours, bare = statistics.median(rates["ours"]), statistics.median(rates["bare"])
-    yield Figure("POST /analyze, eight clients", ours, "1/s")
+    submit, bare = statistics.median(rates["submit"]), statistics.median(rates["bare"])
+    yield Figure("POST /analyze, eight clients", submit, "1/s")
     yield Figure("bare function, eight clients", bare, "1/s")
-    yield Figure("POST /analyze / bare function, rate", ours / bare, "x", least=0.7)
+    yield Figure("POST /analyze / bare function, rate", submit / bare, "x", least=0.7)
 
 
 def _rate(client: httpx.Client, path: str, requests: int) -> float:
@@ -113,7 +113,7 @@ def _rate(client: httpx.Client, path: str, requests: int) -> float:
 
 @contextmanager
 def _no_worker(stack: Stack) -> Iterator[None]:
-    """Let no function receive messages until the block ends, so that the API has the machine to itself."""
+    """Disable all event source mappings inside the block, so that the API has the machine to itself."""
     functions = stack.client("lambda")
     listed = functions.list_event_source_mappings()["EventSourceMappings"]
     identifiers = [mapping["UUID"] for mapping in listed if mapping["State"] != "Disabled"]
@@ -128,7 +128,7 @@ def _no_worker(stack: Stack) -> Iterator[None]:
 
 @contextmanager
 def _bare_function(stack: Stack) -> Iterator[None]:
-    """Deploy the bare function behind `POST /bare`; remove it and its items at the end."""
+    """Deploy the bare function behind `POST /bare` inside the block, then remove it and its items."""
     functions, gateway = stack.client("lambda"), stack.client("apigatewayv2")
     function = _create_bare(stack, functions)
     api = gateway.get_apis()["Items"][0]["ApiId"]
@@ -146,18 +146,18 @@ def _bare_function(stack: Stack) -> Iterator[None]:
 
 
 def _create_bare(stack: Stack, functions: Any) -> str:
-    """Create the bare function with the memory and the role of the API's own function; returns its ARN."""
-    told = {"TABLE": stack.outputs["jobs_table"], "QUEUE": stack.outputs["queue_urls"]["jobs"]}
-    submit = next(one for one in functions.list_functions()["Functions"] if one["FunctionName"].endswith("-submit"))
+    """Create the bare function with the memory and the role of `submit`. Return its ARN."""
+    variables = {"TABLE": stack.outputs["jobs_table"], "QUEUE": stack.outputs["queue_urls"]["jobs"]}
+    function = next(one for one in functions.list_functions()["Functions"] if one["FunctionName"].endswith("-submit"))
     created = functions.create_function(
         FunctionName="bare",
-        Runtime=submit["Runtime"],
-        Role=submit["Role"],
+        Runtime=function["Runtime"],
+        Role=function["Role"],
         Handler="bare.handler",
-        MemorySize=submit["MemorySize"],
+        MemorySize=function["MemorySize"],
         Timeout=10,
-        Code={"ZipFile": _zipped("bare.py", BARE)},
-        Environment={"Variables": told},
+        Code={"ZipFile": _make_zip("bare.py", BARE)},
+        Environment={"Variables": variables},
     )
     return str(created["FunctionArn"])
 
@@ -171,7 +171,7 @@ def _delete_bare_items(stack: Stack) -> None:
         dynamodb.delete_item(TableName=table, Key={"id": item["id"], "part": item["part"]})
 
 
-def _zipped(name: str, content: str) -> bytes:
+def _make_zip(name: str, content: str) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr(name, content)

@@ -1,4 +1,4 @@
-"""The client: how long `samovar --help` takes, and how much memory `analyze_many` takes, on a local cloud."""
+"""The client: the time of `samovar --help`, and the memory of `analyze_many` against a local cloud."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pathlib import Path
 from bench import command
 from bench.local_cloud import local_cloud
 from bench.report import Figure, report
-from local import emulator
+from local.paths import ROOT
 from local.stack import Stack
 
-FOLDER = emulator.ROOT / ".samovar" / "bench-client"
-# In a process of its own, which holds nothing but the client; prints seconds and its peak in MB.
+FOLDER = ROOT / ".samovar" / "bench-client"
+# Runs in a process that imports only the client. It prints the seconds and the peak memory in MB.
 MANY = """
 import sys, time
 import samovar
@@ -34,7 +34,7 @@ print(time.perf_counter() - began, peak_memory_mb())
 
 @dataclass(frozen=True)
 class Size:
-    """How many processes show the help, and how many texts are analyzed."""
+    """The number of processes that show the help, and of texts that are analyzed."""
 
     helps: int
     texts: int
@@ -44,8 +44,8 @@ FULL, SMALLEST = Size(helps=20, texts=1_000), Size(helps=1, texts=2)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure at a local cloud; returns 1 if a target is missed."""
-    options = command.parser("client", __doc__).parse_args(arguments)
+    """Measure on a local cloud. Return 1 if a target is missed."""
+    options = command.build_parser("client", __doc__).parse_args(arguments)
     size = SMALLEST if options.smallest else FULL
     helping = list(_help(size.helps))
     with local_cloud(options.folder, own=FOLDER) as cloud:
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _help(times: int) -> Iterator[Figure]:
-    """The wall time of whole processes, with warm bytecode."""
+    """Yield the wall time of whole processes with bytecode."""
     program = [str(Path(sys.executable).parent / "samovar"), "--help"]
     seconds = []
     for _ in range(times + 1):
@@ -71,7 +71,7 @@ def _many(stack: Stack, texts: int) -> Iterator[Figure]:
     }
     done = subprocess.run(
         [sys.executable, "-c", MANY, str(texts)],
-        cwd=emulator.ROOT,
+        cwd=ROOT,
         env={**os.environ, **credentials},
         stdout=subprocess.PIPE,
         text=True,

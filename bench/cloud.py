@@ -1,4 +1,4 @@
-"""The whole path on a local cloud of its own: a warm job, a big text on one and on two workers, and many jobs."""
+"""The whole service on a local cloud: a warm job, long jobs, a big text on one and on two workers, and many jobs."""
 
 from __future__ import annotations
 
@@ -24,22 +24,25 @@ from bench.local_cloud import PATIENCE_SECONDS, LocalCloud, api_client, credenti
 from bench.report import Figure, report
 from bench.throughput import model_path, texts
 from functions.worker import pipeline
-from local import emulator, fleet
+from local import fleet
+from local.paths import ROOT
 from local.stack import Stack
-from shared.blobs import Blobs
+from shared.aws.blobs import Blobs
+from shared.aws.queue import Queue
+from shared.aws.table import Table
 from shared.clock import now_ms
-from shared.models import Job, Message, Model, new_job_id
-from shared.queues import Lane
-from shared.store import DEADLINE_MS, LIFETIME_SECONDS, JobStore
+from shared.jobs.job import DEADLINE_MS, LIFETIME_SECONDS, Job, Model, new_job_id
+from shared.jobs.message import JobMessage
+from shared.jobs.store import JobStore
 
-FOLDER = emulator.ROOT / ".samovar" / "bench-cloud"
+FOLDER = ROOT / ".samovar" / "bench-cloud"
 _WORKERS = (b"-worker-", b"functions.worker.poll")  # in the command of a worker's process
 PARTS = ("warm", "long", "big", "many")
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured: jobs of each kind, words of a long job, characters of a big text."""
+    """The number of jobs of each kind, the words of a long job, and the characters of a big text."""
 
     warm_jobs: int
     long_jobs: int
@@ -56,8 +59,8 @@ SMALLEST = Size(warm_jobs=2, long_jobs=10, long_words=50, big_characters=60_000,
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure at a local cloud; returns 1 if a target is missed."""
-    parser = command.parser("cloud", __doc__)
+    """Measure on a local cloud. Return 1 if a target is missed."""
+    parser = command.build_parser("cloud", __doc__)
     parser.add_argument("--jobs", type=int, help=f"how many jobs to drain (default: {FULL.many_jobs:,})")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: all)")
     options = parser.parse_args(arguments)
@@ -94,16 +97,19 @@ def _warm_jobs(client: httpx.Client, jobs: int) -> Iterator[Figure]:
         wait_for_success(client, _submit(client, "Ada Lovelace lived in London."))
         seconds.append(time.perf_counter() - began)
     yield Figure(
-        "warm job, submit to succeeded seen by who waits, median", statistics.median(seconds) * 1000, "ms", most=250
+        "warm job, from submit to the answer of a waiting client, median",
+        statistics.median(seconds) * 1000,
+        "ms",
+        most=250,
     )
 
 
 def _long_jobs(cloud: LocalCloud, jobs: int, words: int) -> Iterator[Figure]:
     _progress(f"{jobs} jobs of {words} words, on one worker")
     batch = texts(jobs, words)
-    nlp = pipeline.load(model_path())._nlp
-    # Before and after, so that a slow spell of the machine falls on both sides.
-    tens = [batch[start : start + 10] for start in range(0, len(batch), 10)]  # as the worker gets them
+    nlp = pipeline.load(model_path()).nlp
+    # nlp.pipe runs before and after the worker, so that a slow phase of the machine affects both.
+    tens = [batch[start : start + 10] for start in range(0, len(batch), 10)]  # the batches of the worker
 
     def pipe() -> None:
         for ten in tens:
@@ -119,7 +125,7 @@ def _long_jobs(cloud: LocalCloud, jobs: int, words: int) -> Iterator[Figure]:
     ratio = statistics.mean(bare) / ours
     yield Figure(f"jobs of {words} words on one worker / nlp.pipe, throughput", ratio, "x", least=0.6)
     yield Figure("… nlp.pipe", jobs * words / statistics.mean(bare), "words/s")
-    yield from _each(spent, ours, jobs)
+    yield from _compute_times(spent, ours, jobs)
 
 
 def _big_text(cloud: LocalCloud, client: httpx.Client, size: Size) -> Iterator[Figure]:
@@ -133,7 +139,7 @@ def _big_text(cloud: LocalCloud, client: httpx.Client, size: Size) -> Iterator[F
             began = time.perf_counter()
             job = wait_for_success(client, _submit_upload(client, text))
             seconds.append(time.perf_counter() - began)
-        results.append(_result(job))
+        results.append(_get_result(job))
     if results[0] != results[1]:
         raise RuntimeError("One worker and two gave different results")
     megabytes = f"{size.big_characters / 1_000_000:g} MB"
@@ -150,7 +156,7 @@ def _many_jobs(cloud: LocalCloud, count: int) -> Iterator[Figure]:
         seconds = _drain(stack, texts(count), hold)
         spent = _cpu_seconds(cloud.folder) - before
     yield Figure(f"{count:,} jobs of 25 words on two workers", count / seconds, "jobs/s")
-    yield from _each(spent, seconds, count)
+    yield from _compute_times(spent, seconds, count)
     yield Figure("jobs left open", float(_open_jobs(stack)), "", most=0)
     dead = [
         int(_attribute(stack, url, "ApproximateNumberOfMessages"))
@@ -159,31 +165,34 @@ def _many_jobs(cloud: LocalCloud, count: int) -> Iterator[Figure]:
     yield Figure("dead letters", float(sum(dead)), "", most=0)
 
 
-def _each(spent: Counter[str], seconds: float, jobs: int) -> Iterator[Figure]:
-    """What a job's time goes into; storing and queueing it, before the clock, is in the emulator's."""
+def _compute_times(spent: Counter[str], seconds: float, jobs: int) -> Iterator[Figure]:
+    """Yield the wall time and the CPU time per job. The emulator's part includes storing and sending the job."""
     yield Figure("… wall time of a job", seconds / jobs * 1000, "ms")
     for program, taken in sorted(spent.items()):
         yield Figure(f"… CPU of the {program} for a job", taken / jobs * 1000, "ms")
 
 
 def _drain(stack: Stack, batch: list[str], hold: Hold) -> float:
-    """Store and queue a job for each text, while no worker runs; then let them run. Seconds to the last one's end."""
+    """Store and send a job for each text while no worker runs, then let the workers run.
+
+    Return the seconds until the last job ended.
+    """
     hold(True)
     with ThreadPoolExecutor(max_workers=16) as threads:
-        list(threads.map(_store_of(stack), batch))
+        list(threads.map(_build_submit(stack), batch))
     hold(False)
     began, until = now_ms(), time.monotonic() + PATIENCE_SECONDS
     while left := _open_jobs(stack):
         if time.monotonic() > until:
             raise RuntimeError(f"{left} jobs are still open after {PATIENCE_SECONDS} s")
         _progress(f"{left:,} jobs left after {(now_ms() - began) / 1000:.0f} s")
-        # Seldom, because each look costs the emulator as much as several jobs; the jobs say when they ended.
+        # Each query costs the emulator as much as several jobs, so query seldom. The jobs record their own ends.
         time.sleep(max(1, len(batch) / 500))
     return (_last_end(stack) - began) / 1000
 
 
 def _last_end(stack: Stack) -> int:
-    """When the job that ended last did."""
+    """Return the time at which the last job ended (ms)."""
     pages = (
         stack.client("dynamodb")
         .get_paginator("scan")
@@ -192,10 +201,11 @@ def _last_end(stack: Stack) -> int:
     return max(int(item["completed_at"]["N"]) for page in pages for item in page["Items"] if item)
 
 
-def _store_of(stack: Stack) -> Callable[[str], None]:
-    """Stores and queues a job as `submit` does, without the API, which would be what is measured."""
+def _build_submit(stack: Stack) -> Callable[[str], None]:
+    """Return a function that stores and sends a job as `submit` does, without the time of an HTTP call."""
     outputs = stack.outputs
-    store, lane = JobStore(outputs["jobs_table"], Blobs(outputs["bucket"])), Lane(outputs["queue_urls"]["jobs"])
+    store = JobStore(Table(outputs["jobs_table"]), Blobs(outputs["bucket"]))
+    queue = Queue(outputs["queue_urls"]["jobs"])
 
     def submit(text: str) -> None:
         now = now_ms()
@@ -211,13 +221,13 @@ def _store_of(stack: Stack) -> Callable[[str], None]:
             expires_at=now // 1000 + LIFETIME_SECONDS,
         )
         store.create(job, json.dumps({"documents": [{"id": None, "text": text}]}).encode())
-        lane.send(Message(job=job.id, run=1), client_id=job.client_id)
+        queue.send(JobMessage(job=job.id, run=1), client_id=job.client_id)
 
     return submit
 
 
 def _open_jobs(stack: Stack) -> int:
-    """Return how many jobs of the stack's client have not ended."""
+    """Return the number of open jobs of the stack's client."""
     pages = (
         stack.client("dynamodb")
         .get_paginator("query")
@@ -232,25 +242,25 @@ def _open_jobs(stack: Stack) -> int:
     return sum(page["Count"] for page in pages)
 
 
-Hold = Callable[[bool], None]  # keeps the workers from receiving anything, or lets them again
+Hold = Callable[[bool], None]  # stops the workers from receiving messages, or lets them continue
 
 
 @contextmanager
 def _workers(cloud: LocalCloud, count: int) -> Iterator[Hold]:
-    """One worker is the process that polls, two are environments of Lambda's.
+    """Provide `count` workers inside the block. One worker is a poller; two are environments of Lambda.
 
-    A mapping has no less than two at a time, and reserved concurrency would lose jobs: the emulator takes a throttled
-    invoke for one that went well.
+    A mapping cannot be limited to one environment. Reserved concurrency would lose jobs, because the emulator treats a
+    throttled invocation as a success.
     """
     if count == 1:
         with (
             cloud.scratch() as folder,
-            fleet.without_lambda(cloud.stack),
-            fleet.poller(cloud.stack, folder) as one,
+            fleet.pause_lambda(cloud.stack),
+            fleet.run_poller(cloud.stack, folder) as one,
         ):
             yield lambda held: one.send_signal(signal.SIGSTOP if held else signal.SIGCONT)
         return
-    service, mappings = cloud.stack.client("lambda"), fleet.mappings(cloud.stack)
+    service, mappings = cloud.stack.client("lambda"), fleet.list_mappings(cloud.stack)
     for mapping in mappings:
         service.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": count})
     try:
@@ -268,33 +278,33 @@ def _attribute(stack: Stack, url: str, name: str) -> str:
 
 
 def _peak_memory_mb(folder: Path) -> float:
-    """The most that a process of the worker on this cloud has had resident, by the kernel's count."""
+    """Return the highest resident memory of any worker process of this cloud, as the kernel counted it."""
     peaks = [0]
     for process, program in _processes(folder):
         if program == "workers":
-            with suppress(OSError):  # it has ended meanwhile
+            with suppress(OSError):  # the process has ended
                 status = (process / "status").read_text()
                 peaks += map(int, re.findall(r"^VmHWM:\s+(\d+)", status, re.MULTILINE))
     return max(peaks) / 1024
 
 
 def _cpu_seconds(folder: Path) -> Counter[str]:
-    """What the processes of this cloud have used, by program."""
+    """Return the CPU seconds that the processes of this cloud have used, by program."""
     spent: Counter[str] = Counter()
     for process, program in _processes(folder):
-        with suppress(OSError):  # it has ended meanwhile
+        with suppress(OSError):  # the process has ended
             user, system = (process / "stat").read_text().rpartition(")")[2].split()[11:13]
             spent[program] += (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")  # type: ignore[assignment]
     return spent
 
 
 def _processes(folder: Path) -> Iterator[tuple[Path, str]]:
-    """The processes of the cloud in `folder`, in /proc, and what each is."""
+    """Yield the processes of the cloud in `folder` as folders of /proc, each with its program."""
     for process in Path("/proc").iterdir():
         try:
             program, environment = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
         except OSError:
-            continue  # not a process, or it has ended meanwhile
+            continue  # not a process, or it has ended
         if str(folder).encode() in program + environment:
             yield process, "workers" if any(name in program for name in _WORKERS) else "emulator"
 
@@ -306,14 +316,14 @@ def _submit(client: httpx.Client, text: str) -> str:
 def _submit_upload(client: httpx.Client, text: str) -> str:
     body = text.encode()
     wanted = {"content_type": "text/plain", "size": len(body)}
-    announced = client.post("/uploads", json=wanted).raise_for_status().json()
-    httpx.put(announced["url"], content=body, headers=announced["headers"], trust_env=False).raise_for_status()
-    answer = client.post("/analyze", json={"upload_id": announced["upload_id"]})
+    created = client.post("/uploads", json=wanted).raise_for_status().json()
+    httpx.put(created["url"], content=body, headers=created["headers"], trust_env=False).raise_for_status()
+    answer = client.post("/analyze", json={"upload_id": created["upload_id"]})
     return str(answer.raise_for_status().json()["id"])
 
 
-def _result(job: dict[str, Any]) -> Any:
-    """Return the result of a job, which is in the job unless it is big."""
+def _get_result(job: dict[str, Any]) -> Any:
+    """Return the result of a job. A big result is at the job's `result_url`."""
     if "result" in job:
         return job["result"]
     return httpx.get(job["result_url"], trust_env=False).raise_for_status().json()

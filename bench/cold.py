@@ -1,15 +1,15 @@
-"""A cold process to its first result: import, load the model, analyze one text.
+"""The time of a cold process to its first result: import, load the model, analyze one text.
 
-Four kinds of fresh process run in turns, so that whatever else the machine does falls on all of them alike:
+Four kinds of fresh processes take turns, so that other work on the machine slows all of them alike:
 
-- plain:    `import spacy; spacy.load(…); nlp(…)`, from the environment that a developer installs;
-- pipeline: `functions.worker.pipeline`, from the same environment: what the worker's code saves;
-- layer:    the same from the worker's layer, as it is on AWS Lambda: what the packaging saves on top;
-- worker:   the whole handler from the layer, answering a warm-up ping: with boto3, Powertools and the artifact's
-            way from an S3 on this machine.
+- plain:    `import spacy; spacy.load(…); nlp(…)`, from a developer's environment;
+- pipeline: `functions.worker.pipeline`, from the same environment. It shows the gain of the worker's code;
+- layer:    the same from the worker's layer. It shows the gain of the packaging;
+- worker:   the whole handler from the layer, answering a ping, with boto3, Powertools and the download of the artifact
+            from an S3 on this machine.
 
-Bytecode is there on all sides, and BLAS has one thread. Prints medians and their ratio to plain; a JSON of all runs
-goes to `.samovar/bench/cold.json`. Exits with 1 when pipeline or layer miss the target.
+All kinds have bytecode, and BLAS has one thread. The benchmark prints medians and their ratios to plain, and writes all
+runs to `.samovar/bench/cold.json`. It exits with 1 if pipeline or layer miss the target.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ PIPELINE = (
 WORKER = (
     "from types import SimpleNamespace\n"
     "from functions.worker.handler import handler\n"
-    "ping = {{'warm_up': {{'key': 'warmup#1', 'round': 'r', 'began_at': 0}}}}\n"
+    "ping = {{'warm_up': {{'key': 'warmup#1', 'warm_up': 'w', 'started_at': 0}}}}\n"
     "assert handler(ping, SimpleNamespace(aws_request_id='1')) == {{}}\n"
 )
 
@@ -68,9 +68,9 @@ class Kind:
     path: tuple[Path, ...]
     variables: dict[str, str]
 
-    def seconds(self) -> float:
-        """Runs it once in a fresh process: from the interpreter's start to the result."""
-        with tempfile.TemporaryDirectory() as empty:  # the model's cache: no run finds what another left
+    def run(self) -> float:
+        """Run it once in a fresh process. Return the seconds from the start of the code to the result."""
+        with tempfile.TemporaryDirectory() as empty:  # the model's cache, so that no run finds the files of another
             environment = {
                 "PATH": os.defpath,
                 "PYTHONPATH": os.pathsep.join(map(str, self.path)),
@@ -84,8 +84,8 @@ class Kind:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure; returns 1 if the target is missed."""
-    parser = command.parser("cold", __doc__.partition("\n")[0])
+    """Measure. Return 1 if the target is missed."""
+    parser = command.build_parser("cold", __doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=11, help="runs of each kind (default: %(default)s)")
     options = parser.parse_args(arguments)
     rounds, discarded = (1, 0) if options.smallest else (options.rounds, 1)  # the first warms the disk cache
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as work, _services(manifest) as url:
         kinds = _kinds(Path(work), manifest, url)
         print(f"{len(kinds)} kinds of cold process, {rounds} rounds, about {(rounds + discarded) * 6} s", flush=True)
-        runs = _measured(kinds, rounds, discarded)
+        runs = _measure(kinds, rounds, discarded)
     return _report(runs, smallest=options.smallest)
 
 
@@ -103,19 +103,19 @@ def _kinds(work: Path, manifest: Manifest, url: str) -> list[Kind]:
     _unzip(BUILD / manifest.functions["worker"].file, task)
     subprocess.run(["tar", "-xf", BUILD / manifest.model.file, "--one-top-level=" + str(model)], check=True)
     installed = Path(site.getsitepackages()[0])
-    compileall.compile_dir(installed, quiet=2, workers=0)  # what is compiled already stays
+    compileall.compile_dir(installed, quiet=2, workers=0)  # files with bytecode are skipped
     plain = PLAIN.format(model=str(model), text=TEXT)
     pipeline = PIPELINE.format(model=str(model), text=TEXT)
     return [
         Kind("plain", plain, (installed,), {}),
         Kind("pipeline", pipeline, (task, installed), {}),
         Kind("layer", pipeline, (task, layer / "python"), {}),
-        Kind("worker", WORKER.format(), (task, layer / "python", _boto3_alone(work)), _variables(manifest, url)),
+        Kind("worker", WORKER.format(), (task, layer / "python", _link_boto3(work)), _variables(manifest, url)),
     ]
 
 
-def _boto3_alone(work: Path) -> Path:
-    """A folder with boto3 and what it needs: the part of AWS Lambda's runtime that the worker imports."""
+def _link_boto3(work: Path) -> Path:
+    """Return a folder with boto3 and its dependencies: the part of Lambda's runtime that the worker imports."""
     folder = work / "runtime"
     folder.mkdir()
     for name in ("boto3", "botocore", "s3transfer", "dateutil", "six.py", "jmespath", "urllib3"):
@@ -124,7 +124,7 @@ def _boto3_alone(work: Path) -> Path:
 
 
 def _variables(manifest: Manifest, url: str) -> dict[str, str]:
-    """Return the environment of the worker: AWS's part, and every setting of the function."""
+    """Return the environment variables of the worker: those for AWS, and every setting of the function."""
     model = manifest.model
     known = {
         "jobs_table": "jobs",
@@ -149,7 +149,7 @@ def _setting(name: str, known: dict[str, str], url: str) -> str:
     """Return the value of a setting of the worker.
 
     Raises:
-        RuntimeError: If this benchmark has none.
+        RuntimeError: If this benchmark has no value for it.
     """
     if name in known:
         return known[name]
@@ -160,8 +160,8 @@ def _setting(name: str, known: dict[str, str], url: str) -> str:
 
 @contextmanager
 def _services(manifest: Manifest) -> Iterator[str]:
-    """An S3 with the model artifact and a DynamoDB with the table of jobs, on this machine."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line per request
+    """Start an S3 with the model artifact and a DynamoDB with the table `jobs`. Yield their URL."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it logs a line per request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -190,12 +190,12 @@ def _unzip(file: Path, folder: Path) -> None:
         archive.extractall(folder)
 
 
-def _measured(kinds: list[Kind], rounds: int, discarded: int) -> dict[str, list[float]]:
+def _measure(kinds: list[Kind], rounds: int, discarded: int) -> dict[str, list[float]]:
     """Return the seconds of each run; the first `discarded` rounds do not count."""
     runs: dict[str, list[float]] = {kind.name: [] for kind in kinds}
     for _ in range(rounds + discarded):
         for kind in kinds:
-            runs[kind.name].append(kind.seconds())
+            runs[kind.name].append(kind.run())
     return {name: seconds[discarded:] for name, seconds in runs.items()}
 
 

@@ -6,25 +6,24 @@ import argparse
 from pathlib import Path
 
 
-def parser(name: str, description: str | None) -> argparse.ArgumentParser:
-    """Return the parser of the benchmark `name`, with the common options; the benchmark adds its own."""
-    made = argparse.ArgumentParser(prog=f"python -m bench.{name}", description=description)
-    add_common_options(made)
-    return made
+def build_parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    """Return the parser of the benchmark `name` with the common options."""
+    parser = argparse.ArgumentParser(prog=f"python -m bench.{name}", description=description)
+    add_common_options(parser)
+    return parser
 
 
-def add_common_options(to: argparse.ArgumentParser) -> None:
+def add_common_options(parser: argparse.ArgumentParser) -> None:
     """Add `--smallest` and `--folder`."""
-    to.add_argument(
+    parser.add_argument(
         "--smallest",
         action="store_true",
-        help="run the least that shows that the benchmark works: no target is judged, and no results are kept",
+        help="run the smallest size that shows that the benchmark works; judge no target and write no results",
     )
-    to.add_argument(
+    parser.add_argument(
         "--folder",
         type=Path,
-        help="use the local cloud that is up in this folder, with its own settings, and leave it as it was "
-        "(default: start one and stop it)",
+        help="use the local cloud that runs in this folder and leave it as it was (default: start one and stop it)",
     )
 
 

@@ -1,4 +1,4 @@
-"""The local cloud that a benchmark measures: started for it and stopped afterwards, or borrowed."""
+"""The local cloud that a benchmark measures. It is started and stopped by the benchmark, or borrowed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from typing import Any
 import httpx
 from rich.console import Console
 
-from local import clients, cloud, emulator
+from local import clients, cloud
+from local.emulators import emulator
+from local.progress import ProgressDisplay
 from local.stack import Stack
-from local.steps import Steps
 
 PATIENCE_SECONDS = 1_200
 _TIMEOUT_SECONDS = 60
@@ -47,22 +48,30 @@ class LocalCloud:
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """Yield a new folder for a worker's model and log; its path says that it belongs to this cloud."""
-        with TemporaryDirectory(prefix="bench-", dir=self.folder / "tmp") as folder:
+        """Yield a new folder for a worker's model and log, below the folder of this cloud."""
+        with TemporaryDirectory(
+            prefix="bench-", dir=emulator(self.stack.emulator_name).get_temporary_folder(self.folder)
+        ) as folder:
             yield Path(folder)
 
 
 @contextmanager
 def local_cloud(
-    borrowed: Path | None, *, own: Path, variables: Mapping[str, Any] | None = None
+    borrowed: Path | None, *, own: Path, variables: Mapping[str, Any] | None = None, idle_seconds: int | None = None
 ) -> Iterator[LocalCloud]:
     """Yield the local cloud that is up in the folder `borrowed`, or start one in the folder `own` and stop it.
 
-    `variables` are Terraform's, for a cloud that is started. A borrowed one keeps its settings; the benchmark has a
-    client of its own there, so that the jobs of others do not count.
+    A borrowed cloud keeps its settings, and the benchmark gets a client of its own there, so that jobs of others do
+    not count.
+
+    Args:
+        borrowed: The folder of a running local cloud, or None.
+        own: The folder for a cloud that is started.
+        variables: Terraform variables of a cloud that is started.
+        idle_seconds: Seconds after which the emulator of a started cloud ends an idle environment.
 
     Raises:
-        NotUp: If no local cloud is up in `borrowed`.
+        NotRunning: If no local cloud runs in `borrowed`.
     """
     if borrowed is not None:
         folder = borrowed.resolve()
@@ -71,8 +80,8 @@ def local_cloud(
             yield replace(lent, stack=stack)
         return
     try:
-        with Steps(Console(file=sys.stdout, highlight=False)) as steps:
-            stack = cloud.up(own, steps=steps, port=None, variables=variables)
+        with ProgressDisplay(Console(file=sys.stdout, highlight=False)) as progress:
+            stack = cloud.up(own, progress=progress, any_port=True, variables=variables, idle_seconds=idle_seconds)
         yield LocalCloud(stack, own, is_borrowed=False)
     finally:
         cloud.down(own)
@@ -82,7 +91,7 @@ def local_cloud(
 def credentials(stack: Stack) -> Iterator[None]:
     """Put the emulator's credentials into the environment, from which the project's own AWS clients take them."""
     before = dict(os.environ)
-    os.environ.update(emulator.access(stack.aws_endpoint_url))
+    os.environ.update(stack.aws_environment)
     try:
         yield
     finally:
@@ -99,7 +108,7 @@ def api_client(stack: Stack) -> Iterator[httpx.Client]:
 
 
 def fetch_token(http: httpx.Client, stack: Stack) -> dict[str, Any]:
-    """Fetch a token for the stack's client and use it from now on; returns the answer."""
+    """Fetch a token for the stack's client and use it in later calls. Return the answer."""
     secret = (stack.client_id, stack.client_secret)
     answer = http.post("/oauth/token", data={"grant_type": "client_credentials"}, auth=secret)
     granted: dict[str, Any] = answer.raise_for_status().json()
@@ -108,7 +117,7 @@ def fetch_token(http: httpx.Client, stack: Stack) -> dict[str, Any]:
 
 
 def wait_for_success(http: httpx.Client, job_id: str, *, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
-    """Wait until the job has succeeded; returns it.
+    """Wait until the job has succeeded. Return the job.
 
     Raises:
         RuntimeError: If the job ends in another way, or not within `seconds`.
@@ -124,10 +133,10 @@ def wait_for_success(http: httpx.Client, job_id: str, *, seconds: float = PATIEN
 
 
 def _remove_client(stack: Stack) -> None:
-    """Remove the stack's client and everything that the tables and the bucket hold of it."""
+    """Remove the stack's client with its jobs, counters and objects."""
     dynamodb, table, client_id = stack.client("dynamodb"), stack.outputs["jobs_table"], stack.client_id
     job_ids = [item["id"]["S"] for item in _query(dynamodb, table, "client_id", client_id, IndexName="by_client")]
-    for item_id in (*job_ids, f"usage#{client_id}"):
+    for item_id in (*job_ids, f"quota#{client_id}"):
         for item in _query(dynamodb, table, "id", item_id):
             dynamodb.delete_item(TableName=table, Key={name: item[name] for name in ("id", "part")})
     dynamodb.delete_item(TableName=stack.outputs["clients_table"], Key={"client_id": {"S": client_id}})

@@ -1,7 +1,7 @@
-"""A model of 220 MB, from an empty folder to its first result: Samovar's way against the naive one.
+"""The time from an empty folder to the first result of a model of 220 MB: the worker against the naive way.
 
-The naive way: import spaCy, then `download_file` of a .tar.gz, then unpack, then `spacy.load`, then one text. Beside it
-the same with a plain .tar. Fresh processes in turns, one S3 on this machine for all. Prints medians and each phase.
+The naive way imports spaCy, downloads a .tar.gz, unpacks it, loads it, and analyzes one text. A second one uses a plain
+.tar. Fresh processes take turns and use one S3 on this machine. The benchmark prints the median of each phase.
 """
 
 from __future__ import annotations
@@ -24,18 +24,20 @@ import boto3
 from bench import command
 from bench.report import Figure, report
 from bench.throughput import model_path
-from local import emulator
+from local.connection import build_aws_environment
+from local.emulators import emulator
 from local.package.model import make_model
+from local.paths import ROOT
 from local.stack import Stack
 
-FOLDER = emulator.ROOT / ".samovar" / "bench" / "model"
+FOLDER = ROOT / ".samovar" / "bench" / "model"
 BUCKET = "models"
 TARGET = 0.60
 
 
 @dataclass(frozen=True)
 class Size:
-    """How many random vectors the model has, and how often each way is measured after rounds that do not count."""
+    """The number of random vectors of the model, of rounds, and of first rounds that do not count."""
 
     vectors: tuple[int, int]
     rounds: int
@@ -77,7 +79,7 @@ _OURS = (
     + """
 from pathlib import Path
 from functions.worker.model import Artifact, ModelCache
-from shared.blobs import Blobs
+from shared.aws.blobs import Blobs
 phase("import")
 key, sha256, size = sys.argv[1].split()
 cache = ModelCache(Blobs("models"), Artifact(key=key, sha256=sha256, size=int(size)), folder=Path(sys.argv[2]))
@@ -92,21 +94,21 @@ print(json.dumps({**phases, "all": time.perf_counter() - began}))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and report; returns 1 if the target is missed."""
-    parser = command.parser("model", __doc__.partition("\n")[0])
+    """Measure and report. Return 1 if the target is missed."""
+    parser = command.build_parser("model", __doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, help=f"fresh processes of each kind (default: {FULL.rounds})")
     options = parser.parse_args(arguments)
     size = SMALLEST if options.smallest else FULL
-    with _work(smallest=options.smallest) as folder, _emulator(options.folder) as url:
-        environment = {**os.environ, **emulator.access(url), "OMP_NUM_THREADS": "1"}
-        with _uploaded(_make_big(folder, size.vectors), folder, environment) as told:
-            runs = _measured(told, environment, folder, options.rounds or size.rounds, size.discarded)
+    with _open_folder(smallest=options.smallest) as folder, _run_emulator(options.folder) as aws_environment:
+        environment = {**os.environ, **aws_environment, "OMP_NUM_THREADS": "1"}
+        with _upload(_make_big(folder, size.vectors), folder, environment) as arguments_by_kind:
+            runs = _measure(arguments_by_kind, environment, folder, options.rounds or size.rounds, size.discarded)
     return report("model", _figures(runs), smallest=options.smallest)
 
 
 @contextmanager
-def _work(*, smallest: bool) -> Iterator[Path]:
-    """Yield the folder of the model and its archives: one that is kept, or a new one for the smallest size."""
+def _open_folder(*, smallest: bool) -> Iterator[Path]:
+    """Yield the folder of the model and its archives. It is a temporary one for the smallest size."""
     if smallest:
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder)
@@ -116,26 +118,27 @@ def _work(*, smallest: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def _emulator(borrowed: Path | None) -> Iterator[str]:
-    """Yield the URL of the emulator that is up in the folder `borrowed`, or start one and stop it."""
+def _run_emulator(borrowed: Path | None) -> Iterator[dict[str, str]]:
+    """Yield the AWS variables of the emulator in the folder `borrowed`, or of one that runs inside the block."""
     if borrowed is not None:
-        yield Stack.load(borrowed.resolve()).aws_endpoint_url
+        yield Stack.load(borrowed.resolve()).aws_environment
         return
-    emulator.make_environment()
+    chosen = emulator()
+    chosen.install()
     try:
-        yield emulator.start(FOLDER / "cloud", port=None).url
+        yield build_aws_environment(chosen, chosen.start(FOLDER / "cloud", port=None).url)
     finally:
-        emulator.stop(FOLDER / "cloud")
+        chosen.stop(FOLDER / "cloud")
 
 
-def big_model() -> Path:
-    """Return the folder of the model of 220 MB, which is made once."""
+def make_big_model() -> Path:
+    """Return the folder of the model of 220 MB. It is made once."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     return _make_big(FOLDER, FULL.vectors)
 
 
 def _make_big(folder: Path, vectors: tuple[int, int]) -> Path:
-    """Return the folder of the small pipeline with random vectors below `folder`, made if it is not there."""
+    """Return the folder of the small pipeline with random vectors below `folder`. Make it if it does not exist."""
     path = folder / "big"
     if path.is_dir():
         return path
@@ -153,8 +156,8 @@ def _make_big(folder: Path, vectors: tuple[int, int]) -> Path:
 
 
 @contextmanager
-def _uploaded(model: Path, folder: Path, environment: dict[str, str]) -> Iterator[dict[str, str]]:
-    """Put the artifact and the two naive archives into S3 until the block ends; yield what each process is told."""
+def _upload(model: Path, folder: Path, environment: dict[str, str]) -> Iterator[dict[str, str]]:
+    """Put the artifact and the two naive archives into S3 inside the block. Yield the argument of each process."""
     print("  … packing and uploading it", flush=True)
     built = make_model(model, folder, work=folder)
     _pack(model, folder / "model.tar.gz")
@@ -173,7 +176,7 @@ def _uploaded(model: Path, folder: Path, environment: dict[str, str]) -> Iterato
 
 
 def _pack(model: Path, file: Path) -> None:
-    """Make the archive of a model, unless it is there."""
+    """Make the archive of a model, unless it exists."""
     if file.is_file():
         return
     with tarfile.open(file, "w:gz", compresslevel=6) if file.suffix == ".gz" else tarfile.open(file, "w") as tar:
@@ -190,18 +193,18 @@ def _s3(environment: dict[str, str]) -> Any:
     )
 
 
-def _measured(
-    told: dict[str, str], environment: dict[str, str], folder: Path, rounds: int, discarded: int
+def _measure(
+    arguments_by_kind: dict[str, str], environment: dict[str, str], folder: Path, rounds: int, discarded: int
 ) -> dict[str, list[dict[str, float]]]:
-    """Return the phases of each run in seconds, by kind; the first `discarded` rounds do not count."""
-    runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in told}
+    """Return the phases of each run in seconds, by kind, without the first `discarded` rounds."""
+    runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in arguments_by_kind}
     for number in range(rounds + discarded):
         print(f"  … round {number + 1} of {rounds + discarded}", flush=True)
-        for kind, argument in told.items():
+        for kind, argument in arguments_by_kind.items():
             program = _OURS if kind == "ours" else _NAIVE
             with tempfile.TemporaryDirectory(dir=folder) as empty:
                 arguments = [sys.executable, "-c", program, argument, empty]
-                ran = subprocess.run(arguments, env=environment, cwd=emulator.ROOT, stdout=subprocess.PIPE, check=True)
+                ran = subprocess.run(arguments, env=environment, cwd=ROOT, stdout=subprocess.PIPE, check=True)
             seconds = json.loads(ran.stdout.splitlines()[-1])
             print(f"    {kind}: {seconds['all']:.2f} s, load {os.getloadavg()[0]:.1f}", flush=True)
             runs[kind].append(seconds)

@@ -1,8 +1,9 @@
-"""The planner against the local cloud: ten minutes of bursts and tokens, replayed, and the cold starts of both.
+"""The cold starts of ten minutes of traffic: those of the local cloud, and those that the planner simulates for it.
 
-The emulator gives up idle environments after `LIFETIME_SECONDS`, looking every 30 s, so that ten minutes hold some cold
-starts. The simulation gets what was sent when, how long each job ran and how long the cold ones took to start; what is
-compared is how many jobs it lets meet a cold worker, the mean over several seeds.
+The emulator ends environments that were idle for `LIFETIME_SECONDS`. It checks every 30 s, so ten minutes contain some
+cold starts. The simulation gets the times of all requests, the run time of each job, and the start times of the cold
+ones. The benchmark compares the numbers of jobs that met a cold worker. The simulated number is the mean of several
+seeds.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -24,33 +24,34 @@ import numpy as np
 from bench import command
 from bench.local_cloud import api_client, fetch_token, local_cloud, wait_for_success
 from bench.report import RESULTS, Figure, report
-from local import emulator
+from local.paths import ROOT
 from local.stack import Stack
+from planner.combinations import Combination
+from planner.engine.outcome import Limits
 from planner.measurements import Measurements
-from planner.outcome import Limits
 from planner.simulate import simulate
-from planner.strategies import OnToken, Strategy
+from planner.strategies import OnToken
 from planner.traffic import Traffic
 
-FOLDER = emulator.ROOT / ".samovar" / "bench-replay"
+FOLDER = ROOT / ".samovar" / "bench-replay"
 SENTENCE = "Ada Lovelace wrote the first program in London while Charles Babbage was building his engine. "
-# 15,000 characters: half a second of work. Lambda's environments do not share two cores, so these must not be too busy:
-# jobs that slow each other down begin environments that slow the others down.
+# 15,000 characters take half a second. The emulator's environments share the machine's cores, unlike those of Lambda.
+# With more work, jobs would slow each other down and start further environments, which would slow them down even more.
 TEXT = SENTENCE * 160
 LIFETIME_SECONDS, REAPER_SECONDS = 20, 30
 SEEDS = range(20)
-PATIENCE_SECONDS = 120
+JOB_TIMEOUT_SECONDS = 120
 SMALLEST_EVENTS = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Replay at a local cloud, simulate, compare; returns 1 if they differ by more than 10 %."""
-    parser = command.parser("replay", __doc__.partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=600, help="how long the trace is (default: %(default)s)")
+    """Replay the trace on a local cloud and simulate it. Return 1 if the numbers differ by more than 10 %."""
+    parser = command.build_parser("replay", __doc__.partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=600, help="length of the trace (default: %(default)s)")
     options = parser.parse_args(arguments)
-    trace = _trace(random.Random(7), options.seconds)  # noqa: S311 - not for secrets
+    trace = _generate_trace(random.Random(7), options.seconds)  # noqa: S311 - not for secrets
     events = list(islice(trace, SMALLEST_EVENTS if options.smallest else None))
-    with _short_lives(), local_cloud(options.folder, own=FOLDER) as cloud:
+    with local_cloud(options.folder, own=FOLDER, idle_seconds=LIFETIME_SECONDS) as cloud:
         jobs, tokens = _replay(cloud.stack, events)
     if not options.smallest:
         RESULTS.mkdir(parents=True, exist_ok=True)
@@ -58,48 +59,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return report("replay", _figures(jobs, tokens), smallest=options.smallest)
 
 
-@contextmanager
-def _short_lives() -> Iterator[None]:
-    """Let an emulator that is started until the block ends give up idle environments after `LIFETIME_SECONDS`."""
-    plain = emulator._environment
-    emulator._environment = lambda folder, port: {
-        **plain(folder, port),
-        "LAMBDA_WARM_TTL_SECONDS": str(LIFETIME_SECONDS),
-    }
-    try:
-        yield
-    finally:
-        emulator._environment = plain
+def _generate_trace(rng: random.Random, seconds: float) -> Iterator[tuple[float, str]]:
+    """Yield events as (time, kind): short phases of bursts of up to four jobs, long phases of single jobs, and tokens.
 
-
-def _trace(chance: random.Random, seconds: float) -> Iterator[tuple[float, str]]:
-    """Spells of bursts of up to four jobs, longer ones of single jobs between them, and tokens.
-
-    What a burst begins lives as long as its spell, and is given up before the next: whenever the emulator looks.
+    The environments that a burst starts live until the phase of bursts ends. They end before the next one, whenever the
+    emulator checks.
     """
     events = []
     at = 0.0
     while at < seconds:
         for _ in range(3):
-            events += [(at + number * 0.1, "submit") for number in range(chance.choice([2, 3, 4]))]
-            at += chance.uniform(8, 12)
+            events += [(at + number * 0.1, "submit") for number in range(rng.choice([2, 3, 4]))]
+            at += rng.uniform(8, 12)
         next_spell = at + LIFETIME_SECONDS + REAPER_SECONDS + 5
         while at < next_spell:
             events.append((at, "submit"))
-            at += chance.uniform(8, 14)
+            at += rng.uniform(8, 14)
     at = 0.0
     while at < seconds:
         events.append((at, "token"))
-        at += chance.expovariate(1 / 45)
+        at += rng.expovariate(1 / 45)
     yield from sorted(events)
 
 
 def _replay(stack: Stack, trace: list[tuple[float, str]]) -> tuple[list[dict[str, Any]], list[float]]:
-    """Send it, one call after the other; the jobs with the time they were sent at, and the tokens' times."""
+    """Send the trace, one request after the other. Return the jobs' times and metrics, and the tokens' times."""
     sent: list[tuple[float, str]] = []
     with api_client(stack) as client:
         tokens = [time.time()]
-        _finished(client, _submit(client, sent), sent[0][0])  # the functions of the API are warm from here on
+        _await_job(client, _submit(client, sent), sent[0][0])  # afterwards, the functions of the API are warm
         began = time.time() + 1
         for number, (at, kind) in enumerate(trace):
             time.sleep(max(began + at - time.time(), 0))
@@ -110,7 +98,7 @@ def _replay(stack: Stack, trace: list[tuple[float, str]]) -> tuple[list[dict[str
                 _submit(client, sent)
             if number % 25 == 0:
                 print(f"  … {at:.0f} s of {trace[-1][0]:.0f} s", flush=True)
-        return [_finished(client, job, at) for at, job in sent], tokens
+        return [_await_job(client, job, at) for at, job in sent], tokens
 
 
 def _submit(client: httpx.Client, sent: list[tuple[float, str]]) -> str:
@@ -119,8 +107,8 @@ def _submit(client: httpx.Client, sent: list[tuple[float, str]]) -> str:
     return job
 
 
-def _finished(client: httpx.Client, job_id: str, at: float) -> dict[str, Any]:
-    return {"at": at, **wait_for_success(client, job_id, seconds=PATIENCE_SECONDS)["metrics"]}
+def _await_job(client: httpx.Client, job_id: str, at: float) -> dict[str, Any]:
+    return {"at": at, **wait_for_success(client, job_id, seconds=JOB_TIMEOUT_SECONDS)["metrics"]}
 
 
 def _figures(jobs: list[dict[str, Any]], tokens: list[float]) -> Iterator[Figure]:
@@ -130,12 +118,11 @@ def _figures(jobs: list[dict[str, Any]], tokens: list[float]) -> Iterator[Figure
     runs = np.maximum(np.array(busy) / 1000, 0)
     submits, fetched = np.array([job["at"] for job in jobs]) - first, np.array(tokens) - first
     traffic = Traffic(submits, fetched, datetime.fromtimestamp(first, UTC), float(max(submits[-1], fetched[-1])), runs)
-    measured = _measurements(cold) if cold else Measurements()  # those of the smallest size may all be warm
-    # The emulator's mapping does not step up.
-    strategy = Strategy(name="D", on_token=OnToken())
+    measured = _build_measurements(cold) if cold else Measurements()  # at the smallest size all jobs may be warm
+    combination = Combination("on-token", (OnToken(),))
+    limits = Limits(first=50)  # the emulator's event source mapping starts with its maximum
     counts = [
-        int(simulate(traffic, strategy, measured=measured, limits=Limits(first=50), seed=seed).cold.sum())
-        for seed in SEEDS
+        int(simulate(traffic, combination, measured=measured, limits=limits, seed=seed).cold.sum()) for seed in SEEDS
     ]
     simulated = statistics.mean(counts)
     yield Figure("jobs replayed", len(jobs), "")
@@ -144,8 +131,8 @@ def _figures(jobs: list[dict[str, Any]], tokens: list[float]) -> Iterator[Figure
     yield Figure("difference", abs(simulated - len(cold)) / max(len(cold), 1), "x", most=0.10)
 
 
-def _measurements(cold: list[dict[str, Any]]) -> Measurements:
-    """What a cold job waited for before it was claimed is taken for its environment's init."""
+def _build_measurements(cold: list[dict[str, Any]]) -> Measurements:
+    """Return the emulator's measurements. The init time of a cold job is its time in the queue."""
     return Measurements(
         init_seconds=tuple(job["queue_ms"] / 1000 for job in cold),
         load_seconds=tuple(job["cold_start_ms"] / 1000 for job in cold),

@@ -1,4 +1,4 @@
-"""How benchmarks say what they measured."""
+"""The figures of a benchmark, and their report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RESULTS = Path(__file__).parents[1] / ".samovar" / "bench"
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured figure and what it must reach: at least `least`, or at most `most`."""
+    """A measured figure and its target: at least `least`, or at most `most`."""
 
     name: str
     value: float
@@ -22,11 +22,11 @@ class Figure:
 
     @property
     def is_met(self) -> bool:
-        """Whether the target, if there is one, is met."""
+        """Return whether the target is met, or True if there is none."""
         return (self.least is None or self.value >= self.least) and (self.most is None or self.value <= self.most)
 
     def verdict(self, *, is_judged: bool) -> str:
-        """Return whether the target is met, and the target; an empty text if there is none."""
+        """Return the target and whether it is met, or an empty text if there is none."""
         if self.least is None and self.most is None:
             return ""
         bound = f"at most {self.most:g}" if self.least is None else f"at least {self.least:g}"
@@ -36,9 +36,9 @@ class Figure:
 
 
 def report(benchmark: str, figures: Iterable[Figure], *, smallest: bool) -> int:
-    """Print the figures and keep them as JSON; returns 1 if a target is missed.
+    """Print the figures and write them as JSON. Return 1 if a target is missed.
 
-    Figures of the smallest size mean nothing: they are neither judged nor kept.
+    Figures of the smallest size mean nothing, so they are neither judged nor written.
     """
     measured = list(figures)
     for figure in measured:

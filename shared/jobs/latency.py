@@ -26,26 +26,21 @@ class QueueLatency(Record):
 
 
 class QueueLatencies:
-    """The latencies of the queues, in the table `jobs`."""
+    """The latencies of the queues, in the table `jobs`.
+
+    Every method raises `Transient` if DynamoDB is throttled or unreachable.
+    """
 
     def __init__(self, table: Table) -> None:
         """Use the table `jobs`."""
         self._table = table
 
     def record(self, queue: str, latency: QueueLatency) -> None:
-        """Replace the latency of a queue. If two workers record at once, either may win.
-
-        Raises:
-            Transient: If DynamoDB did not confirm the write.
-        """
+        """Replace the latency of a queue. If two workers record at once, either may win."""
         self._table.put({**_key(queue), **latency.model_dump(), "expires_at": latency.at // 1000 + 86_400})
 
     def latest(self, queue: str) -> QueueLatency:
-        """Return the latest latency of a queue. If there is none, return one that is not fresh.
-
-        Raises:
-            Transient: If DynamoDB is throttled or unreachable.
-        """
+        """Return the latest latency of a queue. If there is none, return one that is not fresh."""
         return QueueLatency.model_validate(self._table.get(_key(queue), consistent=False) or {})
 
 

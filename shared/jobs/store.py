@@ -51,7 +51,10 @@ class IdempotencyKeyTaken(Exception):
 
 
 class JobStore:
-    """The jobs in the table `jobs`, and their inputs and results in the table and the bucket."""
+    """The jobs in the table `jobs`, and their inputs and results in the table and the bucket.
+
+    Every method raises `Transient` if DynamoDB or S3 is throttled or unreachable. A write may be done all the same.
+    """
 
     def __init__(self, table: Table, blobs: Blobs) -> None:
         """Store items in `table`, and inputs and results that are too big for an item in `blobs`."""
@@ -61,22 +64,14 @@ class JobStore:
     # Reading
 
     def get(self, job_id: str, *, now: int) -> Job | None:
-        """Return the job, read consistently, or None if there is none or it has expired at `now` (ms).
-
-        Raises:
-            Transient: If DynamoDB is throttled or unreachable.
-        """
+        """Return the job, read consistently, or None if there is none or it has expired at `now` (ms)."""
         item = self._table.get(job_key(job_id))
         if item is None or item["expires_at"] * 1000 <= now:
             return None
         return Job.model_validate(item)
 
     def get_many(self, job_ids: Iterable[str]) -> dict[str, Job]:
-        """Return jobs by their ids, read consistently. Jobs that do not exist are left out.
-
-        Raises:
-            Transient: If DynamoDB is throttled or unreachable.
-        """
+        """Return jobs by their ids, read consistently. Jobs that do not exist are left out."""
         items = self._table.get_many(job_key(job_id) for job_id in job_ids)
         return {item["id"]: Job.model_validate(item) for item in items}
 
@@ -154,11 +149,7 @@ class JobStore:
                 raise IdempotencyKeyTaken(IdempotencyKey.model_validate(failed.item)) from None
 
     def get_idempotency_key(self, key_id: str, *, now: int) -> IdempotencyKey | None:
-        """Return the record of an idempotency key, or None if the key is unused at `now` (ms).
-
-        Raises:
-            Transient: If DynamoDB is throttled or unreachable.
-        """
+        """Return the record of an idempotency key, or None if the key is unused at `now` (ms)."""
         item = self._table.get(job_key(key_id, "key"))
         return IdempotencyKey.model_validate(item) if item and item["expires_at"] * 1000 > now else None
 
@@ -178,9 +169,6 @@ class JobStore:
 
         Returns:
             The jobs, and the id to continue after. The id is None on the last page.
-
-        Raises:
-            Transient: If DynamoDB is throttled or unreachable.
         """
         query = expression(
             {"client_id": client_id, "since": since, "until": until},
@@ -194,11 +182,7 @@ class JobStore:
         return [found[job_id] for job_id in ids if job_id in found], last["id"] if last else None
 
     def count_open(self, client_id: str, *, limit: int) -> int:
-        """Return the number of the client's open jobs, counted up to about `limit`. It may lag by a second.
-
-        Raises:
-            Transient: If DynamoDB is throttled or unreachable.
-        """
+        """Return the number of the client's open jobs, counted up to about `limit`. It may lag by a second."""
         query = expression({"client_id": client_id}, KeyConditionExpression="#open_client = :client_id")
         return self._table.count(limit=limit, IndexName="open", Limit=min(limit, _COUNT_PAGE), **query)
 
@@ -253,11 +237,7 @@ class JobStore:
             return Job.model_validate(failed.item) if is_mine else None
 
     def extend(self, job: Job, *, now: int) -> bool:
-        """Extend the lease of a claimed job. Return False if the claim was lost: canceled, or taken by another worker.
-
-        Raises:
-            Transient: If the outcome is unknown.
-        """
+        """Extend the lease of a claimed job. Return False if the claim was lost: canceled, or taken by another worker."""
         change = "SET #lease_expires_at = :lease_expires_at"
         return update_claimed(self._table, job, change, {"lease_expires_at": now + LEASE_MS})
 
@@ -315,9 +295,6 @@ class JobStore:
         """End an open job at once. Return False if its run has already ended.
 
         A worker that holds the job learns of it at its next heartbeat.
-
-        Raises:
-            Transient: If the outcome is unknown.
         """
         change, values = ending(job, "canceled", {}, now=now)
         condition = "#run = :my_run AND (#status = :queued OR #status = :still)"
@@ -329,9 +306,6 @@ class JobStore:
         """Begin the next run of a job that failed, was canceled or expired. Return None if that is not possible.
 
         It is not possible while the job awaits its delivery: the next run overwrites the facts that the event reports.
-
-        Raises:
-            Transient: If the outcome is unknown.
         """
         values = {
             "status": "queued", "run": job.run + 1, "attempt": 0, "queued_at": now,

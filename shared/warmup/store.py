@@ -21,34 +21,25 @@ ASSIGNED_LIMIT = 10  # jobs that are assigned to a warm-up: an environment handl
 
 
 class WarmUpStore:
-    """The latest warm-up of every worker version."""
+    """The latest warm-up of every worker version.
+
+    Every method raises `Transient` if DynamoDB is throttled or unreachable.
+    """
 
     def __init__(self, table: Table) -> None:
         """Use the table `jobs`."""
         self._table = table
 
     def latest(self, version: str) -> WarmUp:
-        """Return the latest warm-up of worker `version`, or an empty one if there was none.
-
-        Raises:
-            Transient: If DynamoDB is throttled or unreachable.
-        """
+        """Return the latest warm-up of worker `version`, or an empty one if there was none."""
         return self.get(f"warmup#{version}")
 
     def get(self, key: str) -> WarmUp:
-        """Return the warm-up that is stored under `key`, as a ping names it.
-
-        Raises:
-            Transient: If DynamoDB is throttled or unreachable.
-        """
+        """Return the warm-up that is stored under `key`, as a ping names it."""
         return WarmUp.model_validate(self._table.get(_key(key)) or {"id": key})
 
     def start(self, previous: WarmUp, *, environments: int, now: int) -> WarmUp | None:
-        """Record a new warm-up after `previous`. Return None if another caller has just started one.
-
-        Raises:
-            Transient: If DynamoDB is throttled or unreachable.
-        """
+        """Record a new warm-up after `previous`. Return None if another caller has just started one."""
         alive = {name: env for name, env in previous.environments.items() if env.ready_at >= now - WARM_MS}
         changes = {"warm_up": secrets.token_hex(8), "started_at": now, "wanted": environments, "arrived": {}}
         started = previous.model_copy(update={**changes, "environments": alive})
@@ -61,11 +52,7 @@ class WarmUpStore:
         return started if self._try_update(previous.key, update) is not None else None
 
     def abandon(self, started: WarmUp) -> None:
-        """Reset the start of a warm-up whose pings could not be sent, so that the next token starts another.
-
-        Raises:
-            Transient: If DynamoDB is throttled or unreachable.
-        """
+        """Reset the start of a warm-up whose pings could not be sent, so that the next token starts another."""
         update = expression(
             {"never": 0, "warm_up": started.warm_up},
             UpdateExpression="SET #started_at = :never",
@@ -74,11 +61,7 @@ class WarmUpStore:
         self._try_update(started.key, update)
 
     def record_arrival(self, ping: Ping, environment_id: str, *, now: int) -> None:
-        """Record that a ping has reached an environment. Do nothing if another warm-up has started since.
-
-        Raises:
-            Transient: If DynamoDB is throttled or unreachable.
-        """
+        """Record that a ping has reached an environment. Do nothing if another warm-up has started since."""
         update = expression(
             {"now": now, "warm_up": ping.warm_up},
             UpdateExpression=f"SET #arrived.#{environment_id} = :now",
@@ -90,9 +73,6 @@ class WarmUpStore:
         """Assign a job to the environment that becomes ready next.
 
         Return False if one has become ready since `latest` was read, or if enough jobs are assigned already.
-
-        Raises:
-            Transient: If the outcome is unknown.
         """
         if len(latest.assigned) >= ASSIGNED_LIMIT:
             return False  # saves a write, which would cost the size of the whole item
@@ -115,9 +95,6 @@ class WarmUpStore:
         """Record that an environment is ready, `ready_ms` after its warm-up began. Return the jobs assigned to it.
 
         The same write removes the jobs from the warm-up, so only one environment takes them.
-
-        Raises:
-            Transient: If DynamoDB is throttled or unreachable.
         """
         change = f"SET #environments.#{environment_id} = :environment"
         # Only a cold start predicts the duration of the next one.

@@ -23,7 +23,10 @@ _NO_ATTEMPT_RUNS = "(attribute_not_exists(#lease_expires_at) OR #lease_expires_a
 
 
 class DeliveryStore:
-    """The deliveries in the table `jobs`."""
+    """The deliveries in the table `jobs`.
+
+    Every method raises `Transient` if DynamoDB is throttled or unreachable. A write may be done all the same.
+    """
 
     def __init__(self, table: Table) -> None:
         """Use the table `jobs`."""
@@ -32,29 +35,17 @@ class DeliveryStore:
     # Reading
 
     def get(self, job_id: str, part: str) -> Delivery | None:
-        """Return the delivery, read consistently, or None if there is none.
-
-        Raises:
-            Transient: If DynamoDB is throttled or unreachable.
-        """
+        """Return the delivery, read consistently, or None if there is none."""
         item = self._table.get(job_key(job_id, part))
         return Delivery.model_validate(item) if item else None
 
     def get_job(self, job_id: str) -> Job | None:
-        """Return the job or its tombstone, read consistently, or None if there is neither.
-
-        Raises:
-            Transient: If DynamoDB is throttled or unreachable.
-        """
+        """Return the job or its tombstone, read consistently, or None if there is neither."""
         item = self._table.get(job_key(job_id))
         return Job.model_validate(item) if item else None
 
     def list_for_job(self, job_id: str) -> list[Delivery]:
-        """Return all deliveries of a job, the oldest first, read consistently.
-
-        Raises:
-            Transient: If DynamoDB is throttled or unreachable.
-        """
+        """Return all deliveries of a job, the oldest first, read consistently."""
         query = expression(
             {"id": job_id, "prefix": DELIVERY_PREFIX},
             KeyConditionExpression="#id = :id AND begins_with(#part, :prefix)",
@@ -63,22 +54,14 @@ class DeliveryStore:
         return sorted(deliveries, key=lambda delivery: delivery.created_at)
 
     def list_for_client(self, client_id: str) -> Iterator[Delivery]:
-        """Yield all deliveries of a client, job by job, the oldest job first.
-
-        Raises:
-            Transient: If DynamoDB is throttled or unreachable.
-        """
+        """Yield all deliveries of a client, job by job, the oldest job first."""
         query = expression({"client_id": client_id}, KeyConditionExpression="#client_id = :client_id")
         keys = self._table.query(IndexName="by_client", **query)
         for job_id in [key["id"] for key in keys if key["part"] == "job"]:
             yield from self.list_for_job(job_id)
 
     def get_scheduled(self, checks: Sequence[ScheduledCheck]) -> list[Delivery]:
-        """Return the deliveries among `checks`, read consistently. Skip stale index entries.
-
-        Raises:
-            Transient: If DynamoDB is throttled or unreachable.
-        """
+        """Return the deliveries among `checks`, read consistently. Skip stale index entries."""
         times = {(one.id, one.part): one.next_check_at for one in checks if one.part.startswith(DELIVERY_PREFIX)}
         deliveries = map(Delivery.model_validate, self._table.get_many(job_key(*key) for key in times))
         return [one for one in deliveries if one.next_check_at == times[one.id, one.part]]
@@ -96,9 +79,6 @@ class DeliveryStore:
             body: The event, as `shared.webhooks.payload.render_event` returns it.
             now: The current time (ms).
             claim_token: The fencing token of the first attempt.
-
-        Raises:
-            Transient: If the outcome is unknown.
         """
         assert job.webhook is not None  # noqa: S101 (the caller has checked `job.has_webhook_for`)
         delivery = Delivery(
@@ -228,11 +208,7 @@ class DeliveryStore:
         return Delivery.model_validate(item) if item is not None else None
 
     def reschedule(self, delivery: Delivery, *, next_check_at: int) -> bool:
-        """Set the next check to `next_check_at` (ms). Return False if the delivery has changed since it was read.
-
-        Raises:
-            Transient: If the outcome is unknown.
-        """
+        """Set the next check to `next_check_at` (ms). Return False if the delivery has changed since it was read."""
         update = expression(
             {"next": next_check_at, "was": delivery.next_check_at, "attempt_count": delivery.attempt_count},
             UpdateExpression="SET #next_check_at = :next",

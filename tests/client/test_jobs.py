@@ -135,7 +135,7 @@ def test_jobs_fetches_a_page_when_it_is_needed() -> None:
         return httpx.Response(200, json={"jobs": [{"id": ID, "status": status}], **more})
 
     client, requests = script_answers(page("queued", next_cursor="c1"), page("failed"))
-    after = datetime(2026, 1, 2, tzinfo=timezone.utc)  # noqa: UP017 (the client supports Python 3.10)
+    after = datetime(2026, 1, 2, tzinfo=timezone.utc)
     jobs = client.jobs(status="queued", created_after=after, page_size=1)
     assert next(jobs).status == "queued"
     assert len(requests) == 1

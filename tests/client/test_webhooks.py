@@ -21,7 +21,7 @@ BODY = json.dumps(
 def sign_headers(*signing_secrets: str, age: int = 0, body: bytes = BODY) -> dict[str, str]:
     """Return the headers of a webhook that was signed with each of the secrets `age` seconds ago."""
     webhook_id = f"{ID}.1.succeeded"
-    signed_at = datetime.now(timezone.utc) - timedelta(seconds=age)  # noqa: UP017 (the client supports Python 3.10)
+    signed_at = datetime.now(timezone.utc) - timedelta(seconds=age)
     signatures = [
         Webhook(secret).sign(webhook_id, signed_at, body.decode("latin-1")) for secret in signing_secrets or [SECRET]
     ]

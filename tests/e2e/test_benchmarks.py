@@ -1,4 +1,4 @@
-"""Every benchmark runs at its smallest size, so that none breaks unseen."""
+"""Every benchmark at its smallest size, so that a broken one is noticed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from bench.__main__ import NAMES
-from local.emulator import ROOT
+from local.paths import ROOT
 from local.stack import Stack
-from tests.e2e.backstage import Backstage
+from tests.e2e.cloud_admin import CloudAdmin
 from tests.e2e.conftest import FOLDER
 
 
@@ -27,7 +27,8 @@ class Cloud:
     gateway: Any
     s3: Any
 
-    def state(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
+        """Return the names and settings of these parts."""
         api = self.gateway.get_apis()["Items"][0]["ApiId"]
         mappings = self.functions.list_event_source_mappings()["EventSourceMappings"]
         return {
@@ -46,22 +47,23 @@ class Cloud:
 
 
 @pytest.fixture(scope="module")
-def cloud(stack: Stack, dynamodb: Any, lambda_: Any, s3: Any) -> Iterator[Cloud]:
-    gateway = stack.client("apigatewayv2")
-    yield Cloud(stack, dynamodb, lambda_, gateway, s3)
-    gateway.close()
+def cloud(stack: Stack) -> Iterator[Cloud]:
+    services = [stack.client(name) for name in ("dynamodb", "lambda", "apigatewayv2", "s3")]
+    yield Cloud(stack, *services)
+    for service in services:
+        service.close()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_benchmark_runs_at_its_smallest_size_and_leaves_the_cloud_as_it_was(
-    name: str, cloud: Cloud, backstage: Backstage
+    name: str, cloud: Cloud, cloud_admin: CloudAdmin
 ) -> None:
-    before = cloud.state()
+    before = cloud.describe()
     done = subprocess.run(
         [sys.executable, "-m", "bench", "--smallest", "--folder", FOLDER, name],
         cwd=ROOT, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert cloud.state() == before
-    for lane in ("jobs", "solo"):
-        backstage.emptied(lane)
+    assert cloud.describe() == before
+    for queue in ("jobs", "isolated"):
+        cloud_admin.wait_until_empty(queue)

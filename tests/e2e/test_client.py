@@ -31,7 +31,7 @@ def sdk(stack: Stack) -> Iterator[samovar.Client]:
 
 @pytest.fixture(scope="module")
 def environment(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """That of a terminal whose user has logged in."""
+    """Return the environment variables of a terminal whose user has logged in."""
     home = tmp_path_factory.mktemp("home")
     given = {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "TERM": "xterm-256color"}
     subprocess.run(

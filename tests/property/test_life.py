@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pytest
-from functions.janitor.checks import Janitor
-from functions.janitor.dead_letters import DeadLetters
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -29,6 +27,8 @@ from moto import mock_aws
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.dynamodb import dynamodb_backends
 
+from functions.janitor.checks import Janitor
+from functions.janitor.dead_letters import DeadLetters
 from shared.aws.blobs import Blobs
 from shared.aws.queue import Queue
 from shared.aws.table import Table

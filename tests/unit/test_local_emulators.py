@@ -110,7 +110,7 @@ class StubEmulator:
 
 @pytest.fixture
 def stub(monkeypatch: pytest.MonkeyPatch) -> Emulator:
-    """A second emulator in the table."""
+    """Add a second emulator to the table."""
     monkeypatch.setitem(EMULATORS, "stub", StubEmulator)
     monkeypatch.delenv(emulators.VARIABLE, raising=False)
     return StubEmulator()

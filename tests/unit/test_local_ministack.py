@@ -23,13 +23,13 @@ EMULATOR = MiniStack()
 
 @pytest.fixture(scope="module")
 def packages() -> None:
-    """The virtual environment of MiniStack."""
+    """Return the virtual environment of MiniStack."""
     EMULATOR.install()
 
 
 @pytest.fixture
 def folder(packages: None, tmp_path: Path) -> Iterator[Path]:
-    """A folder for a local cloud."""
+    """Return a folder for a local cloud."""
     yield tmp_path
     EMULATOR.stop(tmp_path)
 

@@ -17,7 +17,7 @@ PARENT = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'impor
 
 @pytest.fixture
 def group(tmp_path: Path) -> Iterator[tuple[int, str]]:
-    """A process with a child."""
+    """Start a process with a child."""
     pid = process.launch([sys.executable, "-c", PARENT], environment={}, folder=tmp_path, log=tmp_path / "log")
     started = process.find_start_time(pid) or ""
     yield pid, started
