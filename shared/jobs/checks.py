@@ -55,7 +55,7 @@ class JobChecks:
         return update_unchanged(self._table, job, change, {"next": next_check_at})
 
     def reschedule_split(self, job: Job, split: Split, *, next_check_at: int, counts_as_attempt: bool) -> bool:
-        """Set the next check of a split job, and record how many shards are done. Return False if the job has changed."""
+        """Set the next check of a split job and record its progress. Return False if the job has changed."""
         change = "SET #next_check_at = :next" + (", #attempt = #attempt + :one" if counts_as_attempt else "")
         if not update_unchanged(self._table, job, change, {"next": next_check_at, "one": 1}):
             return False

@@ -237,7 +237,7 @@ class JobStore:
             return Job.model_validate(failed.item) if is_mine else None
 
     def extend(self, job: Job, *, now: int) -> bool:
-        """Extend the lease of a claimed job. Return False if the claim was lost: canceled, or taken by another worker."""
+        """Extend the lease of a claimed job. Return False if the claim was lost."""
         change = "SET #lease_expires_at = :lease_expires_at"
         return update_claimed(self._table, job, change, {"lease_expires_at": now + LEASE_MS})
 
