@@ -1,1 +1,1 @@
-"""Benchmarks: each prints ratios of what was measured in one run."""
+"""Benchmarks: each one prints its figures and compares them with targets. Most are ratios within one run."""

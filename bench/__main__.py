@@ -8,7 +8,7 @@ import sys
 
 from bench import command
 
-NAMES = {
+BENCHMARKS = {
     "cold": "time of a cold process to its first result, against plain spaCy",
     "throughput": "throughput of the worker over an in-memory store, against nlp.pipe",
     "model": "time from an empty folder to the first result of a model of 220 MB, against the naive way",
@@ -24,7 +24,7 @@ NAMES = {
 
 def main() -> int:
     """Run the named benchmarks, or all of them, one after the other."""
-    described = "\n".join(f"  {name:<12} {what}" for name, what in NAMES.items())
+    described = "\n".join(f"  {name:<12} {what}" for name, what in BENCHMARKS.items())
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description=__doc__,
@@ -34,12 +34,12 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run (default: all)")
     command.add_common_options(parser)
     options = parser.parse_args()
-    names = options.names or list(NAMES)
-    if unknown := set(names) - set(NAMES):
+    names = options.names or list(BENCHMARKS)
+    if unknown := set(names) - set(BENCHMARKS):
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
     missed = 0
     for name in names:
-        print(f"\n== {name}: {NAMES[name]}", flush=True)
+        print(f"\n== {name}: {BENCHMARKS[name]}", flush=True)
         missed |= importlib.import_module(f"bench.{name}").main(command.forward(options))
     return missed
 

@@ -16,21 +16,21 @@ from typing import Any
 import httpx
 
 from bench import command
-from bench.local_cloud import api_client, local_cloud
+from bench.local_cloud import open_api, open_local_cloud
 from bench.report import Figure, report
-from local.paths import ROOT
+from local.paths import GENERATED
 from local.stack import Stack
 
-FOLDER = ROOT / ".samovar" / "bench-cloud"
+FOLDER = GENERATED / "bench-cloud"
 CLIENTS = 8
 TEXT = "Ada Lovelace met Charles Babbage in London, where they wrote programs for a machine that was never built."
 
 
 @dataclass(frozen=True)
 class Size:
-    """The number of rounds of submits to each function, of submits per round, and of reads.
+    """The number of rounds of submits to each function, of submits in each round, and of reads.
 
-    The warm-up reads start every environment of the API.
+    The warm-up reads are not measured. They let all environments of the API start.
     """
 
     rounds: int
@@ -42,7 +42,7 @@ class Size:
 FULL = Size(rounds=6, requests=160, warm_up_reads=CLIENTS * 5, reads=400)
 SMALLEST = Size(rounds=1, requests=2, warm_up_reads=2, reads=2)
 
-# It puts one item and sends one message. It logs a line, because the emulator answers late if a function logs nothing.
+# It puts one item and sends one message. It prints a line, because the emulator answers late if a function logs none.
 BARE = """
 import json, os, uuid
 import boto3
@@ -62,19 +62,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure on a local cloud. Return 1 if a target is missed."""
     options = command.build_parser("api", __doc__).parse_args(arguments)
     size = SMALLEST if options.smallest else FULL
-    with local_cloud(options.folder, own=FOLDER) as cloud, api_client(cloud.stack) as client:
-        return report("api", _figures(cloud.stack, client, size), smallest=options.smallest)
+    with open_local_cloud(options.folder, own=FOLDER) as cloud, open_api(cloud.stack) as client:
+        return report("api", _measure(cloud.stack, client, size), smallest=options.smallest)
 
 
-def _figures(stack: Stack, client: httpx.Client, size: Size) -> Iterator[Figure]:
+def _measure(stack: Stack, client: httpx.Client, size: Size) -> Iterator[Figure]:
     answer = client.post("/analyze", json={"text": TEXT}, headers={"prefer": "wait=25"}).raise_for_status()
     done = answer.json()["id"]
-    yield from _reads(client, done, size)
-    with _no_worker(stack), _bare_function(stack):
-        yield from _submits(client, size)
+    yield from _measure_reads(client, done, size)
+    with _pause_queues(stack), _deploy_bare_function(stack):
+        yield from _measure_submits(client, size)
 
 
-def _reads(client: httpx.Client, job: str, size: Size) -> Iterator[Figure]:
+def _measure_reads(client: httpx.Client, job: str, size: Size) -> Iterator[Figure]:
     def read(_: int) -> float:
         began = time.perf_counter()
         client.get(f"/jobs/{job}").raise_for_status()
@@ -87,21 +87,21 @@ def _reads(client: httpx.Client, job: str, size: Size) -> Iterator[Figure]:
     yield Figure("GET of a finished job, eight clients, p99 / p50", took[98] / took[49], "x", most=3)
 
 
-def _submits(client: httpx.Client, size: Size) -> Iterator[Figure]:
+def _measure_submits(client: httpx.Client, size: Size) -> Iterator[Figure]:
     paths = {"submit": "/analyze", "bare": "/bare"}
     rates: dict[str, list[float]] = {name: [] for name in paths}
     for path in paths.values():
-        _rate(client, path, size.requests)
+        _measure_rate(client, path, size.requests)
     for _ in range(size.rounds):
         for name, path in paths.items():
-            rates[name].append(_rate(client, path, size.requests))
+            rates[name].append(_measure_rate(client, path, size.requests))
     submit, bare = statistics.median(rates["submit"]), statistics.median(rates["bare"])
     yield Figure("POST /analyze, eight clients", submit, "1/s")
     yield Figure("bare function, eight clients", bare, "1/s")
     yield Figure("POST /analyze / bare function, rate", submit / bare, "x", least=0.7)
 
 
-def _rate(client: httpx.Client, path: str, requests: int) -> float:
+def _measure_rate(client: httpx.Client, path: str, requests: int) -> float:
     def submit(_: int) -> None:
         client.post(path, json={"text": TEXT}).raise_for_status()
 
@@ -112,7 +112,7 @@ def _rate(client: httpx.Client, path: str, requests: int) -> float:
 
 
 @contextmanager
-def _no_worker(stack: Stack) -> Iterator[None]:
+def _pause_queues(stack: Stack) -> Iterator[None]:
     """Disable all event source mappings inside the block, so that the API has the machine to itself."""
     functions = stack.client("lambda")
     listed = functions.list_event_source_mappings()["EventSourceMappings"]
@@ -127,10 +127,10 @@ def _no_worker(stack: Stack) -> Iterator[None]:
 
 
 @contextmanager
-def _bare_function(stack: Stack) -> Iterator[None]:
+def _deploy_bare_function(stack: Stack) -> Iterator[None]:
     """Deploy the bare function behind `POST /bare` inside the block, then remove it and its items."""
     functions, gateway = stack.client("lambda"), stack.client("apigatewayv2")
-    function = _create_bare(stack, functions)
+    function = _create_bare_function(stack, functions)
     api = gateway.get_apis()["Items"][0]["ApiId"]
     integration = gateway.create_integration(
         ApiId=api, IntegrationType="AWS_PROXY", IntegrationUri=function, PayloadFormatVersion="2.0"
@@ -145,7 +145,7 @@ def _bare_function(stack: Stack) -> Iterator[None]:
         _delete_bare_items(stack)
 
 
-def _create_bare(stack: Stack, functions: Any) -> str:
+def _create_bare_function(stack: Stack, functions: Any) -> str:
     """Create the bare function with the memory and the role of `submit`. Return its ARN."""
     variables = {"TABLE": stack.outputs["jobs_table"], "QUEUE": stack.outputs["queue_urls"]["jobs"]}
     function = next(one for one in functions.list_functions()["Functions"] if one["FunctionName"].endswith("-submit"))

@@ -12,23 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import command
-from bench.local_cloud import local_cloud
+from bench.local_cloud import open_local_cloud
 from bench.report import Figure, report
-from local.paths import ROOT
+from local.paths import GENERATED, ROOT
 from local.stack import Stack
 
-FOLDER = ROOT / ".samovar" / "bench-client"
+FOLDER = GENERATED / "bench-client"
 # Runs in a process that imports only the client. It prints the seconds and the peak memory in MB.
 MANY = """
 import sys, time
 import samovar
-from bench.memory import peak_memory_mb
+from bench.memory import read_peak_memory_mb
 began = time.perf_counter()
 with samovar.Client.from_environment() as client:
     texts = (f"Ada Lovelace wrote program {number} in London." for number in range(int(sys.argv[1])))
     ended = sum(job.status == "succeeded" for job in client.analyze_many(texts, concurrency=8))
 assert ended == int(sys.argv[1]), ended
-print(time.perf_counter() - began, peak_memory_mb())
+print(time.perf_counter() - began, read_peak_memory_mb())
 """
 
 
@@ -47,12 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure on a local cloud. Return 1 if a target is missed."""
     options = command.build_parser("client", __doc__).parse_args(arguments)
     size = SMALLEST if options.smallest else FULL
-    helping = list(_help(size.helps))
-    with local_cloud(options.folder, own=FOLDER) as cloud:
-        return report("client", [*helping, *_many(cloud.stack, size.texts)], smallest=options.smallest)
+    helping = list(_measure_help(size.helps))
+    with open_local_cloud(options.folder, own=FOLDER) as cloud:
+        return report("client", [*helping, *_measure_texts(cloud.stack, size.texts)], smallest=options.smallest)
 
 
-def _help(times: int) -> Iterator[Figure]:
+def _measure_help(times: int) -> Iterator[Figure]:
     """Yield the wall time of whole processes with bytecode."""
     program = [str(Path(sys.executable).parent / "samovar"), "--help"]
     seconds = []
@@ -63,7 +63,7 @@ def _help(times: int) -> Iterator[Figure]:
     yield Figure("samovar --help, median", statistics.median(seconds[1:]), "s", most=0.35)
 
 
-def _many(stack: Stack, texts: int) -> Iterator[Figure]:
+def _measure_texts(stack: Stack, texts: int) -> Iterator[Figure]:
     credentials = {
         "SAMOVAR_URL": stack.api_url,
         "SAMOVAR_CLIENT_ID": stack.client_id,

@@ -28,17 +28,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import boto3
 from moto.server import ThreadedMotoServer
 
 from bench import command
+from bench.report import RESULTS
+from local.cloud import ARTIFACTS as BUILD
 from local.package import Manifest, build
 from shared.settings import WorkerSettings
 
-ROOT = Path(__file__).parents[1]
-BUILD = ROOT / ".samovar" / "build" / "local"
-RESULT = ROOT / ".samovar" / "bench" / "cold.json"
+RESULT = RESULTS / "cold.json"
 TARGET = 0.75  # of plain
 REGION = "eu-west-2"
 
@@ -54,8 +55,8 @@ PIPELINE = (
 WORKER = (
     "from types import SimpleNamespace\n"
     "from functions.worker.handler import handler\n"
-    "ping = {{'warm_up': {{'key': 'warmup#1', 'warm_up': 'w', 'started_at': 0}}}}\n"
-    "assert handler(ping, SimpleNamespace(aws_request_id='1')) == {{}}\n"
+    "ping = {'key': 'warmup#1', 'warm_up': 'w', 'started_at': 0, 'environments': 1}\n"
+    "assert handler({'warm_up': ping}, SimpleNamespace(aws_request_id='1')) == {}\n"
 )
 
 
@@ -78,8 +79,8 @@ class Kind:
                 "TMPDIR": empty,
                 **self.variables,
             }
-            command = [sys.executable, "-S", "-c", CLOCK + self.code + "print(time.perf_counter() - began)"]
-            done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+            program = [sys.executable, "-S", "-c", CLOCK + self.code + "print(time.perf_counter() - began)"]
+            done = subprocess.run(program, env=environment, check=True, stdout=subprocess.PIPE, text=True)
         return float(done.stdout.splitlines()[-1])
 
 
@@ -90,14 +91,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     rounds, discarded = (1, 0) if options.smallest else (options.rounds, 1)  # the first warms the disk cache
     manifest = build(target="local", output=BUILD)
-    with tempfile.TemporaryDirectory() as work, _services(manifest) as url:
-        kinds = _kinds(Path(work), manifest, url)
+    with tempfile.TemporaryDirectory() as work, _run_services(manifest) as url:
+        kinds = _build_kinds(Path(work), manifest, url)
         print(f"{len(kinds)} kinds of cold process, {rounds} rounds, about {(rounds + discarded) * 6} s", flush=True)
         runs = _measure(kinds, rounds, discarded)
-    return _report(runs, smallest=options.smallest)
+    return _report_ratios(runs, smallest=options.smallest)
 
 
-def _kinds(work: Path, manifest: Manifest, url: str) -> list[Kind]:
+def _build_kinds(work: Path, manifest: Manifest, url: str) -> list[Kind]:
     layer, task, model = work / "layer", work / "task", work / "model"
     _unzip(BUILD / manifest.layers["worker"].file, layer)
     _unzip(BUILD / manifest.functions["worker"].file, task)
@@ -110,7 +111,7 @@ def _kinds(work: Path, manifest: Manifest, url: str) -> list[Kind]:
         Kind("plain", plain, (installed,), {}),
         Kind("pipeline", pipeline, (task, installed), {}),
         Kind("layer", pipeline, (task, layer / "python"), {}),
-        Kind("worker", WORKER.format(), (task, layer / "python", _link_boto3(work)), _variables(manifest, url)),
+        Kind("worker", WORKER, (task, layer / "python", _link_boto3(work)), build_variables(manifest, url)),
     ]
 
 
@@ -123,7 +124,7 @@ def _link_boto3(work: Path) -> Path:
     return folder
 
 
-def _variables(manifest: Manifest, url: str) -> dict[str, str]:
+def build_variables(manifest: Manifest, url: str) -> dict[str, str]:
     """Return the environment variables of the worker: those for AWS, and every setting of the function."""
     model = manifest.model
     known = {
@@ -141,11 +142,11 @@ def _variables(manifest: Manifest, url: str) -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "POWERTOOLS_SERVICE_NAME": "worker",
-        **{name.upper(): _setting(name, known, url) for name in WorkerSettings.model_fields},
+        **{name.upper(): get_setting(name, known, url) for name in WorkerSettings.model_fields},
     }
 
 
-def _setting(name: str, known: dict[str, str], url: str) -> str:
+def get_setting(name: str, known: dict[str, str], url: str) -> str:
     """Return the value of a setting of the worker.
 
     Raises:
@@ -159,30 +160,35 @@ def _setting(name: str, known: dict[str, str], url: str) -> str:
 
 
 @contextmanager
-def _services(manifest: Manifest) -> Iterator[str]:
-    """Start an S3 with the model artifact and a DynamoDB with the table `jobs`. Yield their URL."""
+def _run_services(manifest: Manifest) -> Iterator[str]:
+    """Run an S3 with the model artifact and a DynamoDB with the table `jobs` inside the block. Yield their URL."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it logs a line per request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     url = f"http://{host}:{port}"
     session = boto3.Session(aws_access_key_id="testing", aws_secret_access_key="testing", region_name=REGION)  # noqa: S106
-    s3, dynamodb = session.client("s3", endpoint_url=url), session.client("dynamodb", endpoint_url=url)
-    s3.create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": "eu-west-2"})
-    s3.upload_file(str(BUILD / manifest.model.file), "bucket", manifest.model.file)
-    dynamodb.create_table(
-        TableName="jobs",
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[
-            {"AttributeName": "id", "AttributeType": "S"},
-            {"AttributeName": "part", "AttributeType": "S"},
-        ],
-        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}, {"AttributeName": "part", "KeyType": "RANGE"}],
-    )
+    _create_bucket(session.client("s3", endpoint_url=url), manifest)
+    _create_table(session.client("dynamodb", endpoint_url=url))
     try:
         yield url
     finally:
         server.stop()
+
+
+def _create_bucket(s3: Any, manifest: Manifest) -> None:
+    s3.create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": REGION})
+    s3.upload_file(str(BUILD / manifest.model.file), "bucket", manifest.model.file)
+
+
+def _create_table(dynamodb: Any) -> None:
+    key_types = {"id": "HASH", "part": "RANGE"}
+    dynamodb.create_table(
+        TableName="jobs",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in key_types],
+        KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in key_types.items()],
+    )
 
 
 def _unzip(file: Path, folder: Path) -> None:
@@ -191,7 +197,7 @@ def _unzip(file: Path, folder: Path) -> None:
 
 
 def _measure(kinds: list[Kind], rounds: int, discarded: int) -> dict[str, list[float]]:
-    """Return the seconds of each run; the first `discarded` rounds do not count."""
+    """Return the seconds of each run by kind, without the first `discarded` rounds."""
     runs: dict[str, list[float]] = {kind.name: [] for kind in kinds}
     for _ in range(rounds + discarded):
         for kind in kinds:
@@ -199,9 +205,9 @@ def _measure(kinds: list[Kind], rounds: int, discarded: int) -> dict[str, list[f
     return {name: seconds[discarded:] for name, seconds in runs.items()}
 
 
-def _report(runs: dict[str, list[float]], *, smallest: bool) -> int:
+def _report_ratios(runs: dict[str, list[float]], *, smallest: bool) -> int:
     medians = {name: statistics.median(seconds) for name, seconds in runs.items()}
-    # Of each round's own ratio, so that a slow spell of the machine falls on both sides of it.
+    # The median of the ratios within each round, because a slow phase of the machine affects a whole round.
     ratios = {
         name: statistics.median(own / plain for own, plain in zip(seconds, runs["plain"], strict=True))
         for name, seconds in runs.items()

@@ -1,4 +1,4 @@
-"""The local cloud that a benchmark measures. It is started and stopped by the benchmark, or borrowed."""
+"""The local cloud that a benchmark measures: its own, or a borrowed one that was already running."""
 
 from __future__ import annotations
 
@@ -19,50 +19,52 @@ from local import clients, cloud
 from local.emulators import emulator
 from local.progress import ProgressDisplay
 from local.stack import Stack
+from shared.aws.items import expression
+from shared.aws.table import Table
 
-PATIENCE_SECONDS = 1_200
-_TIMEOUT_SECONDS = 60
+JOBS_TIMEOUT_SECONDS = 1_200
+_CALL_TIMEOUT_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class LocalCloud:
-    """A local cloud that is up. A borrowed one was up before, and must be left as it was."""
+    """A running local cloud. A borrowed one must be left as it was."""
 
     stack: Stack
     folder: Path
     is_borrowed: bool
 
     @contextmanager
-    def guest(self, name: str) -> Iterator[Stack]:
+    def register_client(self, name: str) -> Iterator[Stack]:
         """Register a client and yield the stack with its credentials.
 
-        At the end the client and its jobs are removed from a borrowed cloud.
+        At the end of the block, the client and its jobs are removed from a borrowed cloud.
         """
         dynamodb, kms = self.stack.client("dynamodb"), self.stack.client("kms")
-        made = clients.create(dynamodb, kms, self.stack.outputs, name=name, scope=clients.SCOPE)
+        credentials = clients.create(dynamodb, kms, self.stack.outputs, name=name, scope=clients.SCOPE)
+        stack = self.stack.model_copy(update=credentials)
         try:
-            yield self.stack.model_copy(update=made)
+            yield stack
         finally:
             if self.is_borrowed:
-                _remove_client(self.stack.model_copy(update=made))
+                _remove_client(stack)
 
     @contextmanager
-    def scratch(self) -> Iterator[Path]:
-        """Yield a new folder for a worker's model and log, below the folder of this cloud."""
-        with TemporaryDirectory(
-            prefix="bench-", dir=emulator(self.stack.emulator_name).get_temporary_folder(self.folder)
-        ) as folder:
+    def make_folder(self) -> Iterator[Path]:
+        """Yield a temporary folder for a worker's model and log, below the folder of this cloud."""
+        parent = emulator(self.stack.emulator_name).get_temporary_folder(self.folder)
+        with TemporaryDirectory(prefix="bench-", dir=parent) as folder:
             yield Path(folder)
 
 
 @contextmanager
-def local_cloud(
+def open_local_cloud(
     borrowed: Path | None, *, own: Path, variables: Mapping[str, Any] | None = None, idle_seconds: int | None = None
 ) -> Iterator[LocalCloud]:
-    """Yield the local cloud that is up in the folder `borrowed`, or start one in the folder `own` and stop it.
+    """Yield the local cloud that runs in the folder `borrowed`, or one that runs inside the block in the folder `own`.
 
-    A borrowed cloud keeps its settings, and the benchmark gets a client of its own there, so that jobs of others do
-    not count.
+    A borrowed cloud keeps its settings. The benchmark gets a client of its own there, so that it does not count the
+    jobs of other clients.
 
     Args:
         borrowed: The folder of a running local cloud, or None.
@@ -72,12 +74,11 @@ def local_cloud(
 
     Raises:
         NotRunning: If no local cloud runs in `borrowed`.
+        CommandError: If a local cloud cannot be started.
     """
     if borrowed is not None:
-        folder = borrowed.resolve()
-        lent = LocalCloud(Stack.load(folder), folder, is_borrowed=True)
-        with lent.guest("bench") as stack:
-            yield replace(lent, stack=stack)
+        with _borrow(borrowed.resolve()) as running:
+            yield running
         return
     try:
         with ProgressDisplay(Console(file=sys.stdout, highlight=False)) as progress:
@@ -88,8 +89,19 @@ def local_cloud(
 
 
 @contextmanager
-def credentials(stack: Stack) -> Iterator[None]:
-    """Put the emulator's credentials into the environment, from which the project's own AWS clients take them."""
+def _borrow(folder: Path) -> Iterator[LocalCloud]:
+    """Yield the local cloud that runs in `folder`, with a client that exists only inside the block."""
+    running = LocalCloud(Stack.load(folder), folder, is_borrowed=True)
+    with running.register_client("bench") as stack:
+        yield replace(running, stack=stack)
+
+
+@contextmanager
+def use_credentials(stack: Stack) -> Iterator[None]:
+    """Put the emulator's credentials into this process's environment inside the block.
+
+    The AWS clients of `shared` read them from there.
+    """
     before = dict(os.environ)
     os.environ.update(stack.aws_environment)
     try:
@@ -100,9 +112,9 @@ def credentials(stack: Stack) -> Iterator[None]:
 
 
 @contextmanager
-def api_client(stack: Stack) -> Iterator[httpx.Client]:
+def open_api(stack: Stack) -> Iterator[httpx.Client]:
     """Yield an HTTP client of the API with a token of the stack's client."""
-    with httpx.Client(base_url=stack.api_url, timeout=_TIMEOUT_SECONDS, trust_env=False) as http:
+    with httpx.Client(base_url=stack.api_url, timeout=_CALL_TIMEOUT_SECONDS, trust_env=False) as http:
         fetch_token(http, stack)
         yield http
 
@@ -116,11 +128,11 @@ def fetch_token(http: httpx.Client, stack: Stack) -> dict[str, Any]:
     return granted
 
 
-def wait_for_success(http: httpx.Client, job_id: str, *, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
+def wait_for_success(http: httpx.Client, job_id: str, *, seconds: float = JOBS_TIMEOUT_SECONDS) -> dict[str, Any]:
     """Wait until the job has succeeded. Return the job.
 
     Raises:
-        RuntimeError: If the job ends in another way, or not within `seconds`.
+        RuntimeError: If the job ends with another status, or does not end within `seconds`.
     """
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -128,18 +140,20 @@ def wait_for_success(http: httpx.Client, job_id: str, *, seconds: float = PATIEN
         if job["status"] == "succeeded":
             return job
         if job["status"] not in {"queued", "running"}:
-            raise RuntimeError(f"The job has ended (status: {job['status']}): {job.get('error')}")
-    raise RuntimeError(f"The job is still open after {seconds} s")
+            raise RuntimeError(f"The job {job_id} has ended with the status {job['status']}: {job.get('error')}")
+    raise RuntimeError(f"The job {job_id} is still open after {seconds} s")
 
 
 def _remove_client(stack: Stack) -> None:
-    """Remove the stack's client with its jobs, counters and objects."""
-    dynamodb, table, client_id = stack.client("dynamodb"), stack.outputs["jobs_table"], stack.client_id
-    job_ids = [item["id"]["S"] for item in _query(dynamodb, table, "client_id", client_id, IndexName="by_client")]
+    """Remove the stack's client with its jobs, its quota counters and its objects."""
+    dynamodb, client_id = stack.client("dynamodb"), stack.client_id
+    jobs = Table(stack.outputs["jobs_table"], dynamodb=dynamodb)
+    by_client = expression({"client_id": client_id}, KeyConditionExpression="#client_id = :client_id")
+    job_ids = [item["id"] for item in jobs.query(IndexName="by_client", **by_client)]
     for item_id in (*job_ids, f"quota#{client_id}"):
-        for item in _query(dynamodb, table, "id", item_id):
-            dynamodb.delete_item(TableName=table, Key={name: item[name] for name in ("id", "part")})
-    dynamodb.delete_item(TableName=stack.outputs["clients_table"], Key={"client_id": {"S": client_id}})
+        for item in jobs.query(**expression({"id": item_id}, KeyConditionExpression="#id = :id")):
+            jobs.delete({"id": item_id, "part": item["part"]})
+    Table(stack.outputs["clients_table"], dynamodb=dynamodb).delete({"client_id": client_id})
     _remove_objects(stack, {*job_ids, client_id})
 
 
@@ -150,14 +164,3 @@ def _remove_objects(stack: Stack, owners: set[str]) -> None:
     for key in [found["Key"] for page in pages for found in page.get("Contents", [])]:
         if not owners.isdisjoint(key.split("/")):
             s3.delete_object(Bucket=bucket, Key=key)
-
-
-def _query(dynamodb: Any, table: str, attribute: str, value: str, **index: str) -> list[dict[str, Any]]:
-    """Return the items whose key `attribute` is `value`."""
-    pages = dynamodb.get_paginator("query").paginate(
-        TableName=table,
-        KeyConditionExpression=f"{attribute} = :value",
-        ExpressionAttributeValues={":value": {"S": value}},
-        **index,
-    )
-    return [item for page in pages for item in page["Items"]]

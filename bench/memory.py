@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 
-def peak_memory_mb() -> float:
+def read_peak_memory_mb() -> float:
     """Return the peak of this process's resident memory, in MB.
 
     On Linux `getrusage` would return the parent's peak if that is higher, because a process inherits it.

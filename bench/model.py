@@ -1,7 +1,8 @@
 """The time from an empty folder to the first result of a model of 220 MB: the worker against the naive way.
 
-The naive way imports spaCy, downloads a .tar.gz, unpacks it, loads it, and analyzes one text. A second one uses a plain
-.tar. Fresh processes take turns and use one S3 on this machine. The benchmark prints the median of each phase.
+The naive way imports spaCy, downloads a .tar.gz, unpacks it, loads the model, and analyzes one text. A second naive way
+uses a plain .tar. Each run is a fresh process. The ways take turns and use one S3 on this machine. The benchmark prints
+the median of each phase.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ import boto3
 
 from bench import command
 from bench.report import Figure, report
-from bench.throughput import model_path
+from bench.throughput import find_model
 from local.connection import build_aws_environment
 from local.emulators import emulator
 from local.package.model import make_model
-from local.paths import ROOT
+from local.paths import GENERATED, ROOT
 from local.stack import Stack
 
-FOLDER = ROOT / ".samovar" / "bench" / "model"
+FOLDER = GENERATED / "bench" / "model"
 BUCKET = "models"
 TARGET = 0.60
 
 
 @dataclass(frozen=True)
 class Size:
-    """The number of random vectors of the model, of rounds, and of first rounds that do not count."""
+    """The shape of the model's random vectors, the number of rounds, and of first rounds that do not count."""
 
     vectors: tuple[int, int]
     rounds: int
@@ -74,7 +75,7 @@ phase("run")
 print(json.dumps({**phases, "all": time.perf_counter() - began}))
 """
 )
-_OURS = (
+_WORKER = (
     _CLOCK
     + """
 from pathlib import Path
@@ -96,14 +97,14 @@ print(json.dumps({**phases, "all": time.perf_counter() - began}))
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and report. Return 1 if the target is missed."""
     parser = command.build_parser("model", __doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, help=f"fresh processes of each kind (default: {FULL.rounds})")
+    parser.add_argument("--rounds", type=int, help=f"runs of each way (default: {FULL.rounds})")
     options = parser.parse_args(arguments)
     size = SMALLEST if options.smallest else FULL
     with _open_folder(smallest=options.smallest) as folder, _run_emulator(options.folder) as aws_environment:
         environment = {**os.environ, **aws_environment, "OMP_NUM_THREADS": "1"}
         with _upload(_make_big(folder, size.vectors), folder, environment) as arguments_by_kind:
             runs = _measure(arguments_by_kind, environment, folder, options.rounds or size.rounds, size.discarded)
-    return report("model", _figures(runs), smallest=options.smallest)
+    return report("model", _compute_figures(runs), smallest=options.smallest)
 
 
 @contextmanager
@@ -132,7 +133,7 @@ def _run_emulator(borrowed: Path | None) -> Iterator[dict[str, str]]:
 
 
 def make_big_model() -> Path:
-    """Return the folder of the model of 220 MB. It is made once."""
+    """Return the folder of the model of 220 MB. Make it if it does not exist."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     return _make_big(FOLDER, FULL.vectors)
 
@@ -147,7 +148,7 @@ def _make_big(folder: Path, vectors: tuple[int, int]) -> Path:
     import spacy
     from spacy.vectors import Vectors  # type: ignore[import-not-found]
 
-    nlp = spacy.load(model_path())
+    nlp = spacy.load(find_model())
     data = np.random.default_rng(7).standard_normal(vectors, dtype="float32")
     nlp.vocab.vectors = Vectors(data=data, keys=[f"word{number}" for number in range(vectors[0])])
     nlp.to_disk(folder / "big.part")
@@ -158,18 +159,18 @@ def _make_big(folder: Path, vectors: tuple[int, int]) -> Path:
 @contextmanager
 def _upload(model: Path, folder: Path, environment: dict[str, str]) -> Iterator[dict[str, str]]:
     """Put the artifact and the two naive archives into S3 inside the block. Yield the argument of each process."""
-    print("  … packing and uploading it", flush=True)
+    print("  … packing and uploading the model", flush=True)
     built = make_model(model, folder, work=folder)
     _pack(model, folder / "model.tar.gz")
     _pack(model, folder / "model.tar")
     names = (built.file, "model.tar.gz", "model.tar")
-    s3 = _s3(environment)
+    s3 = _open_s3(environment)
     s3.create_bucket(Bucket=BUCKET)
     try:
         for name in names:
             s3.upload_file(str(folder / name), BUCKET, name)
-        ours = f"{built.file} {built.sha256} {built.size}"
-        yield {"naive": "model.tar.gz", "naive, plain tar": "model.tar", "ours": ours}
+        artifact = f"{built.file} {built.sha256} {built.size}"
+        yield {"naive": "model.tar.gz", "naive, plain tar": "model.tar", "worker": artifact}
     finally:
         s3.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": name} for name in names]})
         s3.delete_bucket(Bucket=BUCKET)
@@ -183,7 +184,7 @@ def _pack(model: Path, file: Path) -> None:
         tar.add(model, arcname=".")
 
 
-def _s3(environment: dict[str, str]) -> Any:
+def _open_s3(environment: dict[str, str]) -> Any:
     return boto3.client(
         "s3",
         endpoint_url=environment["AWS_ENDPOINT_URL"],
@@ -196,12 +197,12 @@ def _s3(environment: dict[str, str]) -> Any:
 def _measure(
     arguments_by_kind: dict[str, str], environment: dict[str, str], folder: Path, rounds: int, discarded: int
 ) -> dict[str, list[dict[str, float]]]:
-    """Return the phases of each run in seconds, by kind, without the first `discarded` rounds."""
+    """Return the seconds of the phases of each run by kind, without the first `discarded` rounds."""
     runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in arguments_by_kind}
     for number in range(rounds + discarded):
         print(f"  … round {number + 1} of {rounds + discarded}", flush=True)
         for kind, argument in arguments_by_kind.items():
-            program = _OURS if kind == "ours" else _NAIVE
+            program = _WORKER if kind == "worker" else _NAIVE
             with tempfile.TemporaryDirectory(dir=folder) as empty:
                 arguments = [sys.executable, "-c", program, argument, empty]
                 ran = subprocess.run(arguments, env=environment, cwd=ROOT, stdout=subprocess.PIPE, check=True)
@@ -211,20 +212,20 @@ def _measure(
     return {kind: of_kind[discarded:] for kind, of_kind in runs.items()}
 
 
-def _figures(runs: dict[str, list[dict[str, float]]]) -> list[Figure]:
+def _compute_figures(runs: dict[str, list[dict[str, float]]]) -> list[Figure]:
     medians = {
         kind: {phase: statistics.median(run[phase] for run in of_kind) for phase in of_kind[0]}
         for kind, of_kind in runs.items()
     }
-    naive, plain, ours = (medians[kind]["all"] for kind in ("naive", "naive, plain tar", "ours"))
+    naive, plain, worker = (medians[kind]["all"] for kind in ("naive", "naive, plain tar", "worker"))
     phases = [
         Figure(f"{kind}: {phase}", seconds, "s")
         for kind, median in medians.items()
         for phase, seconds in median.items()
     ]
     return [
-        Figure("ours / naive, .tar.gz", ours / naive, "x", most=TARGET),
-        Figure("ours / naive, plain .tar", ours / plain, "x"),
+        Figure("worker / naive, .tar.gz", worker / naive, "x", most=TARGET),
+        Figure("worker / naive, plain .tar", worker / plain, "x"),
         *phases,
     ]
 

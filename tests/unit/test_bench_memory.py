@@ -10,7 +10,7 @@ from local.paths import ROOT
 
 def test_peak_is_that_of_the_process_and_not_of_its_parent() -> None:
     held = bytearray(200_000_000)
-    program = "from bench.memory import peak_memory_mb; print(peak_memory_mb())"
+    program = "from bench.memory import read_peak_memory_mb; print(read_peak_memory_mb())"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert 1 < float(done.stdout) < 100
     assert len(held)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
-from bench.warming import NOT_MEASURED, _draw
+from bench.warming import NOT_MEASURED, Samples, draw_chart
 
 
-def test_chart_shows_every_median_and_the_cases_without_a_measurement() -> None:
-    measured = {"small": {"seconds": {"cold": [3.0, 4.0, 9.0], "fleet": [0.25]}}}
-    texts = [one.text for one in ET.fromstring(_draw(measured)).iter("{http://www.w3.org/2000/svg}text")]  # noqa: S314
+def test_the_median_of_each_case_counts() -> None:
+    samples = Samples()
+    samples.seconds["cold"] += [3.0, 4.0, 9.0]
+    assert samples.medians == {"cold": 4.0}
+
+
+def test_the_chart_shows_every_median_and_the_cases_without_one() -> None:
+    chart = draw_chart({"small": {"cold": 4.0, "fleet": 0.25}})
+    texts = [one.text for one in ET.fromstring(chart).iter("{http://www.w3.org/2000/svg}text")]  # noqa: S314
     assert texts[:5] == ["small model", "cold", "4.00 s", "fleet", "0.25 s"]
-    assert texts[5:] == [f"not measured: {what}" for what in NOT_MEASURED]
+    assert texts[5:] == [f"not measured: {case}" for case in NOT_MEASURED]
