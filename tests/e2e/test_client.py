@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -43,6 +44,23 @@ def environment(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[
 def run(environment: dict[str, str], *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [SAMOVAR, *arguments], env=environment, input=stdin, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def open_terminal(environment: dict[str, str], *arguments: str) -> pexpect.spawn:
+    """Start the command in a terminal of its own.
+
+    A shell gives a command in the foreground the default reaction to Ctrl-C. If the tests run in the background, they
+    ignore Ctrl-C, and the command would inherit that.
+    """
+    return pexpect.spawn(
+        str(SAMOVAR),
+        list(arguments),
+        env=environment,
+        timeout=120,
+        encoding="utf-8",
+        dimensions=(30, 120),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -118,9 +136,7 @@ def test_exit_statuses_say_how_it_went(environment: dict[str, str], stack: Stack
 def test_a_terminal_shows_progress_and_then_entities(environment: dict[str, str], tmp_path: Path) -> None:
     file = tmp_path / "big.txt"
     file.write_text(BIG, encoding="utf-8")
-    terminal = pexpect.spawn(
-        str(SAMOVAR), ["analyze", str(file)], env=environment, timeout=120, encoding="utf-8", dimensions=(30, 120)
-    )
+    terminal = open_terminal(environment, "analyze", str(file))
     terminal.expect("(queued|running)")
     terminal.expect(r"\d+/\d+")
     terminal.expect("\x1b\\[1;3\\dmAda Lovelace")
@@ -137,9 +153,7 @@ def test_ctrl_c_leaves_a_job_to_watch(environment: dict[str, str], cloud_admin: 
     file = tmp_path / "big.txt"
     file.write_text(BIG, encoding="utf-8")
     with cloud_admin.pause("isolated"):
-        terminal = pexpect.spawn(
-            str(SAMOVAR), ["analyze", str(file)], env=environment, timeout=60, encoding="utf-8", dimensions=(30, 120)
-        )
+        terminal = open_terminal(environment, "analyze", str(file))
         terminal.expect("(queued|running)")  # of the progress bar: the command follows the job
         terminal.sendintr()
         terminal.expect(r"samovar watch ([0-9a-f-]{36})")
