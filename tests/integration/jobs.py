@@ -5,6 +5,7 @@ from __future__ import annotations
 from shared.jobs.job import DEADLINE_MS, LIFETIME_SECONDS, Job, Model, new_job_id
 from shared.jobs.message import JobMessage
 from shared.jobs.store import JobStore
+from tests.fakes import MemoryJobs
 
 NOW = 1_800_000_000_000
 
@@ -29,8 +30,8 @@ def message_for(job: Job) -> JobMessage:
     return JobMessage(job=job.id, run=job.run)
 
 
-def claim(jobs: JobStore, job: Job, worker: str = "a", now: int = NOW) -> Job:
-    """Claim a job for a worker, and return the claimed job. The name of the worker is the claim token."""
-    claimed = jobs.claim(message_for(job), claim_token=worker, now=now)
+def claim(jobs: MemoryJobs | JobStore, job: Job, claim_token: str = "a", now: int = NOW) -> Job:
+    """Claim a job, and return the claimed job."""
+    claimed = jobs.claim(message_for(job), claim_token=claim_token, now=now)
     assert claimed is not None
     return claimed

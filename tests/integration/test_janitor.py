@@ -139,14 +139,14 @@ def test_job_with_an_expired_lease_is_sent_to_the_isolated_queue(cloud: Cloud) -
     now = NOW + LEASE_MS + 1
     assert cloud.tick(now) == {"resent": 1}
     assert cloud.take_messages("isolated") == [{"job": job.id, "run": 1}]
-    assert claim(cloud.jobs, job, worker="b", now=now).attempt == 2
+    assert claim(cloud.jobs, job, claim_token="b", now=now).attempt == 2
 
 
 def test_job_fails_if_every_worker_dies(cloud: Cloud) -> None:
     job = cloud.create()
     now = NOW
     for attempt in range(ATTEMPTS_LIMIT):
-        claim(cloud.jobs, job, worker=str(attempt), now=now)
+        claim(cloud.jobs, job, claim_token=str(attempt), now=now)
         now += 10 * LEASE_MS
         outcomes = cloud.tick(now)
     assert outcomes == {"failed": 1}

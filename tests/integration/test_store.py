@@ -12,31 +12,12 @@ from shared.aws.blobs import Blobs
 from shared.aws.items import serialize
 from shared.aws.table import Table
 from shared.errors import AttemptsExhausted, InputMissing
-from shared.jobs.job import DEADLINE_MS, LIFETIME_SECONDS, Job, Metrics, Model, WebhookEndpoint, job_key, new_job_id
+from shared.jobs.job import Job, Metrics, WebhookEndpoint, job_key
 from shared.jobs.message import JobMessage
 from shared.jobs.shards import ShardStore
 from shared.jobs.store import LEASE_MS, JobStore
 from tests.fakes import MemoryJobs
-
-NOW = 1_800_000_000_000
-
-
-def new_job(**changes: object) -> Job:
-    job = Job(
-        id=new_job_id(NOW),
-        client_id="c_1",
-        model=Model(name="m", version="1"),
-        characters=5,
-        created_at=NOW,
-        queued_at=NOW,
-        deadline=NOW + DEADLINE_MS,
-        expires_at=NOW // 1000 + LIFETIME_SECONDS,
-    )
-    return job.model_copy(update=changes)
-
-
-def message(job: Job, run: int = 1) -> JobMessage:
-    return JobMessage(job=job.id, run=run)
+from tests.integration.jobs import NOW, claim, message_for, new_job
 
 
 class Stores(NamedTuple):
@@ -61,12 +42,6 @@ def real_stores() -> Stores:
 @pytest.fixture
 def jobs(stores: Stores) -> MemoryJobs | JobStore:
     return stores.jobs
-
-
-def claim(jobs: MemoryJobs | JobStore, job: Job, claim_token: str = "a", now: int = NOW) -> Job:
-    claimed = jobs.claim(message(job), claim_token=claim_token, now=now)
-    assert claimed is not None
-    return claimed
 
 
 def get(jobs: MemoryJobs | JobStore, job: Job, now: int = NOW) -> Job:
@@ -97,7 +72,7 @@ class TestContract:
         jobs.create(job, b"")
         claimed = claim(jobs, job)
         assert (claimed.status, claimed.attempt, claimed.started_at) == ("running", 1, NOW)
-        assert jobs.claim(message(job), claim_token="b", now=NOW + LEASE_MS) is None
+        assert jobs.claim(message_for(job), claim_token="b", now=NOW + LEASE_MS) is None
 
     def test_repeated_claim_with_the_same_token_is_the_same_claim(self, jobs: MemoryJobs | JobStore) -> None:
         """The SDK repeats a claim whose answer was lost. The repetition must not lock out the worker."""
@@ -115,14 +90,14 @@ class TestContract:
     def test_claim_of_another_run_is_refused(self, jobs: MemoryJobs | JobStore) -> None:
         job = new_job()
         jobs.create(job, b"")
-        assert jobs.claim(message(job, run=2), claim_token="a", now=NOW) is None
+        assert jobs.claim(JobMessage(job=job.id, run=2), claim_token="a", now=NOW) is None
 
     def test_fifth_attempt_is_the_last(self, jobs: MemoryJobs | JobStore) -> None:
         job = new_job()
         jobs.create(job, b"")
         for attempt in range(5):
             assert jobs.release(claim(jobs, job, claim_token=str(attempt)))
-        assert jobs.claim(message(job), claim_token="x", now=NOW) is None
+        assert jobs.claim(message_for(job), claim_token="x", now=NOW) is None
 
     @pytest.mark.parametrize("event", ["job.succeeded", "job.failed"])
     def test_ended_job_with_a_webhook_event_stays_scheduled(self, jobs: MemoryJobs | JobStore, event: str) -> None:
@@ -176,7 +151,7 @@ class TestContract:
         split = shards.record_done(stored, 0, b"{}")
         assert split is not None
         assert split.is_complete
-        merger = jobs.claim_merge(message(job), claim_token="m", now=NOW)
+        merger = jobs.claim_merge(message_for(job), claim_token="m", now=NOW)
         assert merger is not None
         assert jobs.succeed(merger, b"{}", metrics=Metrics(), now=NOW)
 
@@ -185,7 +160,7 @@ class TestContract:
         job = new_job()
         jobs.create(job, b"")
         shards.split(claim(jobs, job), 2, now=NOW)
-        assert jobs.claim(message(job), claim_token="b", now=NOW + 10 * LEASE_MS) is None
+        assert jobs.claim(message_for(job), claim_token="b", now=NOW + 10 * LEASE_MS) is None
 
     def test_ended_job_does_not_change_again(self, jobs: MemoryJobs | JobStore) -> None:
         job = new_job()
@@ -197,7 +172,7 @@ class TestContract:
         assert stored.status == "failed"
         assert stored.failure is not None
         assert (stored.failure.code, stored.failure.detail) == ("attempts_exhausted", "gone")
-        assert jobs.claim(message(job), claim_token="b", now=NOW + LEASE_MS + 1) is None
+        assert jobs.claim(message_for(job), claim_token="b", now=NOW + LEASE_MS + 1) is None
 
 
 class TestDynamoDB:
