@@ -7,13 +7,19 @@ from dataclasses import replace
 from typing import Any, cast, get_args
 
 import pytest
-from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
+import samovar.features
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
+from samovar.models import Document
 
 from functions.worker.merge import MERGED_VALUES
 from functions.worker.values import EXPECTED, FIND_MISFIT
-from shared.jobs.features import FEATURE_NAMES, FEATURES, Feature, FeatureName, Member, MergeRule
+from shared.jobs.features import FEATURE_NAMES, FEATURES, MEMBERS, Feature, FeatureName, Member, MergeRule
 
 FILE = "shared/jobs/features.py"
+SDK_FILE = "client/src/samovar/features.py"
+SDK_MODELS = "client/src/samovar/models.py"
 RULES: tuple[MergeRule, ...] = get_args(MergeRule)
 RESERVED = {"id", "error"}  # members that every result document may have
 
@@ -68,6 +74,31 @@ def test_worker_implements_every_merge_rule(table: dict[str, Any]) -> None:
         f"Add {', '.join(missing)} to FIND_MISFIT and EXPECTED in functions/worker/values.py, "
         "and to MERGED_VALUES in functions/worker/merge.py."
     )
+
+
+def test_sdk_lists_the_features_of_the_service() -> None:
+    assert samovar.features.FEATURES == FEATURE_NAMES, (
+        f"Make Feature in {SDK_FILE} equal to FeatureName in {FILE}: {', '.join(FEATURE_NAMES)}."
+    )
+
+
+def test_sdk_document_declares_every_member() -> None:
+    missing = [name for name in MEMBERS if name not in Document.model_fields]
+    assert not missing, f"Add {', '.join(missing)} to Document in {SDK_MODELS}."
+
+
+@pytest.mark.parametrize("member", MEMBERS.values(), ids=MEMBERS)
+@settings(max_examples=20, deadline=None)
+@given(data=st.data())
+def test_sdk_document_accepts_every_member(member: Member, data: st.DataObject) -> None:
+    adapter = TypeAdapter[Any](member.type)
+    value = adapter.dump_python(data.draw(st.from_type(member.type)))
+    sent = {member.name: value}
+    try:
+        document = Document.model_validate(sent)
+    except ValidationError as error:
+        pytest.fail(f"Change {member.name} of Document in {SDK_MODELS}, so that it accepts its type in {FILE}: {error}")
+    assert document.to_json() == sent, f"Change {member.name} of Document in {SDK_MODELS}, so that it keeps its value."
 
 
 class NoSchema:
