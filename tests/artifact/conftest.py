@@ -151,6 +151,7 @@ def services(manifest: Manifest) -> Iterator[Services]:
 
 
 def _open_client(service: str, url: str) -> closing[Any]:
+    # The stubs accept only the literal names of services.
     return closing(boto3.client(service, endpoint_url=url, **CREDENTIALS))  # type: ignore[call-overload]
 
 

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import samovar
 
 from local.paths import ROOT
 from local.stack import Stack
@@ -29,7 +30,9 @@ def test_examples_in_the_sdk_guide_run(stack: Stack, tmp_path: Path, monkeypatch
     program = compile(blocks("sdk.md", "python"), "docs/sdk.md", "exec")
     names: dict[str, object] = {}
     exec(program, names)  # noqa: S102 (the examples are the project's own)
-    names["client"].close()  # type: ignore[attr-defined]
+    client = names["client"]
+    assert isinstance(client, samovar.Client)
+    client.close()
 
 
 def test_examples_in_the_command_line_guide_run(stack: Stack, tmp_path: Path) -> None:

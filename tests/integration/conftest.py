@@ -169,7 +169,8 @@ def api(aws_services: SimpleNamespace) -> Api:
 @pytest.fixture
 def one_call_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make each call to DynamoDB atomic, as it is on AWS. Concurrent calls to moto see each other's half-done work."""
-    lock, make_call = threading.Lock(), BaseClient._make_api_call  # type: ignore[attr-defined]
+    lock = threading.Lock()
+    make_call = BaseClient._make_api_call  # type: ignore[attr-defined]  # private: not in the stubs
 
     def make_call_alone(*arguments: Any) -> Any:
         with lock:

@@ -497,8 +497,8 @@ def test_flood_of_empty_tls_records_does_not_extend_the_deadline(start: StartRec
     """Records without data, such as session tickets, arrive faster than the client reads them."""
     tls, client = authority.server_context("127.0.0.1"), authority.client_context()
     tls.num_tickets = 5_000
-    # As if each record took a slow machine so long.
-    client._msg_callback = lambda *_: time.sleep(0.002)  # type: ignore[attr-defined]
+    # Each record takes as long as on a slow machine.
+    client._msg_callback = lambda *_: time.sleep(0.002)  # type: ignore[attr-defined]  # private: not in the stubs
     receiver = start(hang(), tls_context=tls)
     began = time.monotonic()
     result = post(f"https://127.0.0.1:{receiver.port}/", tls_context=client, deadline_seconds=DEADLINE)

@@ -42,7 +42,7 @@ class TestTable:
     @pytest.mark.parametrize("scope", [None, "", "jobs:admin", "public"])
     def test_route_with_an_unknown_scope_cannot_be_constructed(self, scope: str | None) -> None:
         with pytest.raises(TypeError, match="does not say who may call it"):
-            replace(ROUTES[0], scope=scope)  # type: ignore[arg-type]
+            replace(ROUTES[0], scope=scope)  # type: ignore[arg-type]  # the wrong type is tested
 
     def test_only_the_description_of_the_service_is_public(self) -> None:
         assert {route.key for route in ROUTES if route.scope is PUBLIC} == {"GET /health", "GET /openapi.json"}
