@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import boto3
 import pytest
 from moto import mock_aws
 
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import (
+        AttributeDefinitionTypeDef,
+        GlobalSecondaryIndexTypeDef,
+        KeySchemaElementTypeDef,
+    )
+    from mypy_boto3_sqs import SQSClient
+
 REGION: Final = "eu-west-2"
 
 
+@dataclass(frozen=True)
+class AwsServices:
+    """Clients of AWS services, and the addresses of the resources that `provision` created there."""
+
+    dynamodb: DynamoDBClient
+    sqs: SQSClient
+    jobs_queue_url: str
+    isolated_queue_url: str
+    webhooks_queue_url: str
+    webhooks_dead_letter_queue_url: str
+    signing_key_arn: str
+
+
 @pytest.fixture
-def aws_services(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+def aws_services(monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsServices]:
     """Provide the tables, queues, bucket and key that the functions use, in moto."""
     set_fake_credentials(monkeypatch)
     with mock_aws():
@@ -31,7 +53,7 @@ def set_fake_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
 
 
-def provision(*, signing: bool = True) -> SimpleNamespace:
+def provision(*, signing: bool = True) -> AwsServices:
     """Create, within `mock_aws`, the resources that Terraform creates. `signing` adds a signing key, which is slow."""
     dynamodb = boto3.client("dynamodb")
     create_tables(dynamodb)
@@ -41,7 +63,7 @@ def provision(*, signing: bool = True) -> SimpleNamespace:
     )
     sqs = boto3.client("sqs")
     key = _signing_key() if signing else ""
-    return SimpleNamespace(
+    return AwsServices(
         dynamodb=dynamodb,
         sqs=sqs,
         jobs_queue_url=sqs.create_queue(QueueName="jobs")["QueueUrl"],
@@ -54,13 +76,15 @@ def provision(*, signing: bool = True) -> SimpleNamespace:
     )
 
 
-def create_tables(dynamodb: Any) -> None:
+def create_tables(dynamodb: DynamoDBClient) -> None:
     """Create the tables `jobs` and `clients` as Terraform does, with a boto3 client of DynamoDB."""
-    names = {"id": "S", "part": "S", "client_id": "S", "open_client": "S", "check_partition": "N", "next_check_at": "N"}
     dynamodb.create_table(
         TableName="jobs",
         BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": name, "AttributeType": kind} for name, kind in names.items()],
+        AttributeDefinitions=[
+            *_attributes("S", "id", "part", "client_id", "open_client"),
+            *_attributes("N", "check_partition", "next_check_at"),
+        ],
         KeySchema=_keys("id", "part"),
         GlobalSecondaryIndexes=[
             _index("by_client", "client_id", "id"),
@@ -80,11 +104,15 @@ def _signing_key() -> str:
     return boto3.client("kms").create_key(KeySpec="RSA_2048", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["Arn"]
 
 
-def _keys(partition: str, sort: str) -> list[dict[str, str]]:
+def _attributes(kind: Literal["S", "N"], *names: str) -> list[AttributeDefinitionTypeDef]:
+    return [{"AttributeName": name, "AttributeType": kind} for name in names]
+
+
+def _keys(partition: str, sort: str) -> list[KeySchemaElementTypeDef]:
     return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
 
 
-def _index(name: str, partition: str, sort: str) -> dict[str, object]:
+def _index(name: str, partition: str, sort: str) -> GlobalSecondaryIndexTypeDef:
     return {"IndexName": name, "KeySchema": _keys(partition, sort), "Projection": {"ProjectionType": "KEYS_ONLY"}}
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.request import Request, urlopen
 
 import boto3
@@ -24,6 +24,11 @@ from shared.webhooks.secrets import SecretCipher
 from tests.artifact.runtime import Unpack, UnpackedFunction, Variables, make_environment, unzip
 from tests.conftest import create_tables
 from tests.settings import MODELS, list_variables
+
+if TYPE_CHECKING:
+    from mypy_boto3_kms import KMSClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
 
 ROOT = Path(__file__).parents[2]
 OUTPUT = ROOT / ".samovar" / "build" / "local"
@@ -64,13 +69,12 @@ class Services:
     url: str
     jobs: Table
     clients: Table
-    sqs: Any
-    kms: Any
+    sqs: SQSClient
+    kms: KMSClient
 
     def create_queue(self, name: str) -> str:
         """Create a queue and return its URL."""
-        url: str = self.sqs.create_queue(QueueName=name)["QueueUrl"]
-        return url
+        return self.sqs.create_queue(QueueName=name)["QueueUrl"]
 
     def encrypt_secret(self, client_id: str, secret: str) -> str:
         """Return the ciphertext of a signing secret, as the table of clients holds it."""
@@ -155,7 +159,7 @@ def _open_client(service: str, url: str) -> closing[Any]:
     return closing(boto3.client(service, endpoint_url=url, **CREDENTIALS))  # type: ignore[call-overload]
 
 
-def _store_model(s3: Any, manifest: Manifest) -> None:
+def _store_model(s3: S3Client, manifest: Manifest) -> None:
     """Create the bucket with the model artifact."""
     s3.create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": "eu-west-2"})
     s3.put_object(Bucket="bucket", Key=_model_key(manifest), Body=(OUTPUT / manifest.model.file).read_bytes())

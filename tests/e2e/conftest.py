@@ -12,7 +12,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -26,6 +26,9 @@ from local.stack import Stack
 from tests.e2e.calls import fetch_token, open_http
 from tests.e2e.cloud_admin import CloudAdmin
 from tests.e2e.faults import control
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 FOLDER = GENERATED / "e2e"
 VARIABLES = {"webhook_delays_seconds": [0, 1, 1, 1, 1, 1, 1, 1]}  # the schedule of a day, in a few seconds
@@ -113,14 +116,14 @@ def token(stack: Stack) -> str:
 
 
 @pytest.fixture(scope="session")
-def other_token(stack: Stack, dynamodb: Any) -> str:
+def other_token(stack: Stack, dynamodb: DynamoDBClient) -> str:
     """Return an access token of another client."""
     table = stack.outputs["clients_table"]
     return fetch_token(stack, *clients.register(dynamodb, table, name="other", scope=clients.SCOPE))
 
 
 @pytest.fixture(scope="session")
-def dynamodb(stack: Stack) -> Iterator[Any]:
+def dynamodb(stack: Stack) -> Iterator[DynamoDBClient]:
     """Provide a boto3 client of DynamoDB with the rights of the root user."""
     with closing(stack.client("dynamodb")) as service:
         yield service

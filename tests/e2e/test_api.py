@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -12,6 +12,9 @@ import pytest
 from local import clients
 from local.stack import Stack
 from tests.e2e.calls import fetch_token, open_http, wait_until_finished
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 TEXT = "Ada Lovelace met Charles Babbage in London."
 
@@ -30,7 +33,7 @@ def test_submission_with_an_idempotency_key_and_a_wait_returns_the_result_once(c
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
 
 
-def test_client_lists_its_jobs_page_by_page(stack: Stack, dynamodb: Any) -> None:
+def test_client_lists_its_jobs_page_by_page(stack: Stack, dynamodb: DynamoDBClient) -> None:
     with new_client(stack, dynamodb) as http:
         ids = [http.post("/analyze", json={"text": TEXT}).json()["id"] for _ in range(3)]
         first = http.get("/jobs", params={"limit": 2}).raise_for_status().json()
@@ -50,7 +53,7 @@ def test_request_with_the_current_etag_gets_no_body(client: httpx.Client) -> Non
     assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", etag)
 
 
-def test_limit_of_a_client_overrides_the_deployments(stack: Stack, dynamodb: Any) -> None:
+def test_limit_of_a_client_overrides_the_deployments(stack: Stack, dynamodb: DynamoDBClient) -> None:
     with new_client(stack, dynamodb) as http:
         dynamodb.update_item(
             TableName=stack.outputs["clients_table"],
@@ -102,7 +105,7 @@ def test_wrong_call_is_refused_with_its_status(client: httpx.Client, method: str
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def new_client(stack: Stack, dynamodb: Any) -> httpx.Client:
+def new_client(stack: Stack, dynamodb: DynamoDBClient) -> httpx.Client:
     """Return an HTTP client of a new OAuth client, so that no other test counts against its limits.
 
     Its header `x-client` holds the id of the OAuth client.

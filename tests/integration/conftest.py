@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -24,6 +23,7 @@ from shared.aws.table import Table
 from shared.clock import now_ms
 from shared.jobs.store import JobStore
 from shared.settings import SubmitSettings
+from tests.conftest import AwsServices
 from tests.events import CONTEXT, http_event
 
 URL = "https://api.example"
@@ -59,7 +59,7 @@ class Reply:
 class Api:
     """The function `submit` with one registered client that calls it."""
 
-    def __init__(self, services: SimpleNamespace) -> None:
+    def __init__(self, services: AwsServices) -> None:
         self.services = services
         self.clock = Clock()
         self.sleep: Callable[[float], None] = time.sleep
@@ -112,7 +112,7 @@ class Api:
         return [item["part"]["S"] for item in items if not item["id"]["S"].startswith("quota#")]
 
 
-def make_environment(services: SimpleNamespace) -> dict[str, str]:
+def make_environment(services: AwsServices) -> dict[str, str]:
     """Return the environment variables of the function."""
     der = boto3.client("kms").get_public_key(KeyId=services.signing_key_arn)["PublicKey"]
     return {
@@ -162,7 +162,7 @@ def check_reply(method: str, path: str, answer: dict[str, Any]) -> Reply:
 
 
 @pytest.fixture
-def api(aws_services: SimpleNamespace) -> Api:
+def api(aws_services: AwsServices) -> Api:
     return Api(aws_services)
 
 

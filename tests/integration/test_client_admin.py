@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -15,10 +14,11 @@ from shared.auth.clients import ClientStore, secret_matches
 from shared.aws.table import Table
 from shared.clock import now_ms
 from shared.webhooks.secrets import SecretCipher
+from tests.conftest import AwsServices
 
 
 @pytest.fixture
-def admin(aws_services: SimpleNamespace) -> ClientAdmin:
+def admin(aws_services: AwsServices) -> ClientAdmin:
     key = boto3.client("kms").create_key()["KeyMetadata"]["Arn"]
     return ClientAdmin(
         aws_services.dynamodb,
@@ -86,7 +86,7 @@ def test_a_webhook_url_on_this_machine_is_allowed_only_in_a_local_cloud(admin: C
         local.configure(client_id, {"webhook_url": "http://10.0.0.1/"})
 
 
-def test_a_replay_without_failed_deliveries_replays_none(admin: ClientAdmin, aws_services: SimpleNamespace) -> None:
+def test_a_replay_without_failed_deliveries_replays_none(admin: ClientAdmin, aws_services: AwsServices) -> None:
     client_id = admin.create(name="one", scope="jobs:read")["client_id"]
     assert admin.replay(client_id, since=0) == ()
     with pytest.raises(CommandError, match="no client"):
@@ -111,7 +111,7 @@ def test_the_list_holds_no_secret(admin: ClientAdmin) -> None:
     assert listed[0]["secrets"] == 1
 
 
-def test_attributes_of_a_newer_version_are_kept(admin: ClientAdmin, aws_services: SimpleNamespace) -> None:
+def test_attributes_of_a_newer_version_are_kept(admin: ClientAdmin, aws_services: AwsServices) -> None:
     """An update writes only the attributes that change."""
     client_id = admin.create(name="one", scope="jobs:read")["client_id"]
     key = {"client_id": {"S": client_id}}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import zipfile
-from types import SimpleNamespace
 
 import boto3
 
 from local.deploy import prune
+from tests.conftest import AwsServices
 
 
-def test_the_last_versions_and_those_that_aliases_name_stay(aws_services: SimpleNamespace) -> None:
+def test_the_last_versions_and_those_that_aliases_name_stay(aws_services: AwsServices) -> None:
     """With SnapStart each version costs money, and an environment may still run the version before the last."""
     role = boto3.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
     functions = boto3.client("lambda")

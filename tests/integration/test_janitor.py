@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,6 +26,7 @@ from shared.jobs.store import ATTEMPTS_LIMIT, LEASE_MS, JobStore
 from shared.jobs.writes import FIRST_CHECK_MS
 from shared.settings import JanitorSettings
 from shared.webhooks.store import DeliveryStore
+from tests.conftest import AwsServices
 from tests.events import CONTEXT
 from tests.integration.jobs import NOW, claim, message_for, new_job
 
@@ -36,7 +36,7 @@ FIRST_CHECK = NOW + FIRST_CHECK_MS  # time of the first check of a new job
 class Cloud:
     """The table and the queues, and a janitor at any time."""
 
-    def __init__(self, services: SimpleNamespace) -> None:
+    def __init__(self, services: AwsServices) -> None:
         self.sqs = services.sqs
         table, blobs = Table("jobs"), Blobs("bucket")
         self.jobs, self.shards = JobStore(table, blobs), ShardStore(table, blobs)
@@ -98,7 +98,7 @@ class Cloud:
 
 
 @pytest.fixture
-def cloud(aws_services: SimpleNamespace) -> Cloud:
+def cloud(aws_services: AwsServices) -> Cloud:
     return Cloud(aws_services)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -16,6 +15,7 @@ from shared.jobs.job import Job, Metrics, WebhookEndpoint, job_key
 from shared.jobs.message import JobMessage
 from shared.jobs.shards import ShardStore
 from shared.jobs.store import LEASE_MS, JobStore
+from tests.conftest import AwsServices
 from tests.fakes import MemoryJobs
 from tests.integration.jobs import NOW, claim, message_for, new_job
 
@@ -177,11 +177,11 @@ class TestContract:
 
 class TestDynamoDB:
     @pytest.fixture
-    def store(self, aws_services: SimpleNamespace) -> JobStore:
+    def store(self, aws_services: AwsServices) -> JobStore:
         return JobStore(Table("jobs"), Blobs("bucket"))
 
     @pytest.fixture
-    def shards(self, aws_services: SimpleNamespace) -> ShardStore:
+    def shards(self, aws_services: AwsServices) -> ShardStore:
         return ShardStore(Table("jobs"), Blobs("bucket"))
 
     def test_big_input_and_result_are_stored_in_s3(self, store: JobStore) -> None:
@@ -197,7 +197,7 @@ class TestDynamoDB:
         assert stored.result_key == f"results/{job.id}/1.1"
         assert Blobs("bucket").get(stored.result_key) == body
 
-    def test_missing_input_is_a_permanent_error(self, store: JobStore, aws_services: SimpleNamespace) -> None:
+    def test_missing_input_is_a_permanent_error(self, store: JobStore, aws_services: AwsServices) -> None:
         job = new_job()
         store.create(job, b"x")
         aws_services.dynamodb.delete_item(TableName="jobs", Key=serialize(job_key(job.id, "input")))
@@ -205,7 +205,7 @@ class TestDynamoDB:
             store.read_input(job)
 
     def test_late_shard_of_a_deleted_job_stores_no_item(
-        self, store: JobStore, shards: ShardStore, aws_services: SimpleNamespace
+        self, store: JobStore, shards: ShardStore, aws_services: AwsServices
     ) -> None:
         job = new_job()
         store.create(job, b"")
@@ -255,7 +255,7 @@ class TestDynamoDB:
         assert (left.status, left.run, left.deleted_at) == ("canceled", 2, NOW + 2)
 
     def test_open_jobs_are_scheduled_and_finished_ones_are_not(
-        self, store: JobStore, aws_services: SimpleNamespace
+        self, store: JobStore, aws_services: AwsServices
     ) -> None:
         job = new_job()
         store.create(job, b"")

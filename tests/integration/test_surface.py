@@ -61,8 +61,10 @@ def succeed(api: Api, job_id: str, *, result: bytes = b'{"documents":[{"ents":[]
 
 def count_messages(api: Api) -> int:
     """Return the number of messages in the queue `jobs`."""
-    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed"]
-    answer = api.services.sqs.get_queue_attributes(QueueUrl=api.services.jobs_queue_url, AttributeNames=names)
+    answer = api.services.sqs.get_queue_attributes(
+        QueueUrl=api.services.jobs_queue_url,
+        AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed"],
+    )
     return sum(map(int, answer["Attributes"].values()))
 
 
@@ -245,7 +247,7 @@ class TestStates:
         assert int(item["expires_at"]["N"]) <= api.clock() // 1000
 
     @pytest.mark.parametrize("seconds", [59, 604_801, "60", 60.5, None])
-    def test_result_ttl_outside_its_bounds_is_refused(self, api: Api, seconds: Any) -> None:
+    def test_result_ttl_outside_its_bounds_is_refused(self, api: Api, seconds: object) -> None:
         answer = api("POST", "/analyze", {"text": "a", "result_ttl_seconds": seconds})
         assert answer.status == 422
         assert answer.body["errors"][0]["pointer"] == "#/result_ttl_seconds"
@@ -266,7 +268,7 @@ class TestStates:
             [],
         ],
     )
-    def test_metadata_outside_its_bounds_is_refused(self, api: Api, metadata: Any) -> None:
+    def test_metadata_outside_its_bounds_is_refused(self, api: Api, metadata: object) -> None:
         answer = api("POST", "/analyze", {"text": "a", "metadata": metadata})
         assert (answer.status, answer.body["code"]) == (422, "invalid_request")
         assert answer.body["errors"][0]["pointer"].startswith("#/metadata")

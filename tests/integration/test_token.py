@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,6 +16,7 @@ from shared.auth.clients import Client, ClientStore, new_client
 from shared.auth.tokens import TokenVerifier
 from shared.aws.table import Table
 from shared.settings import AuthSettings
+from tests.conftest import AwsServices
 from tests.events import CONTEXT, http_event
 
 URL = "https://api.example"
@@ -26,7 +26,7 @@ FORM = {"content-type": "application/x-www-form-urlencoded"}
 class TokenService:
     """The function `auth` with one registered client."""
 
-    def __init__(self, services: SimpleNamespace) -> None:
+    def __init__(self, services: AwsServices) -> None:
         self.dynamodb = services.dynamodb
         self.clients = ClientStore(Table("clients"))
         self.client, self.secret = new_client(name="tests", scope="jobs:read jobs:write")
@@ -65,7 +65,7 @@ def build_app(signing_key_arn: str, public_key: bytes) -> AuthApp:
 
 
 @pytest.fixture
-def service(aws_services: SimpleNamespace) -> TokenService:
+def service(aws_services: AwsServices) -> TokenService:
     return TokenService(aws_services)
 
 

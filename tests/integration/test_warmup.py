@@ -16,6 +16,7 @@ from shared.jobs.message import JobMessage
 from shared.warmup.pings import PingSender, start_warm_up
 from shared.warmup.records import Environment, Ping, Warmth
 from shared.warmup.store import ASSIGNED_LIMIT, WarmUpStore
+from tests.conftest import AwsServices
 
 NOW = 1_800_000_000_000
 COOLDOWN = 120_000
@@ -35,7 +36,7 @@ class FakePingSender:
 
 
 @pytest.fixture
-def warm_ups(aws_services: SimpleNamespace) -> WarmUpStore:
+def warm_ups(aws_services: AwsServices) -> WarmUpStore:
     return WarmUpStore(Table("jobs"))
 
 
@@ -151,7 +152,7 @@ def test_late_ping_does_not_count_in_the_next_warm_up(warm_ups: WarmUpStore, pin
     assert warm_ups.latest("7").arrived == {}
 
 
-def test_one_ping_is_sent_for_each_environment(aws_services: SimpleNamespace, monkeypatch: Any) -> None:
+def test_one_ping_is_sent_for_each_environment(aws_services: AwsServices, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[str] = []
     service = SimpleNamespace(invoke=lambda **call: sent.append(call["Payload"]))
     monkeypatch.setattr(PingSender, "_lambda", service)
@@ -159,7 +160,7 @@ def test_one_ping_is_sent_for_each_environment(aws_services: SimpleNamespace, mo
     assert len(sent) == 5
 
 
-def test_sending_fails_only_if_every_ping_fails(monkeypatch: Any) -> None:
+def test_sending_fails_only_if_every_ping_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     fail = iter([True, False, True, True])
 
     def invoke(**_: Any) -> None:

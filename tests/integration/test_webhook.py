@@ -10,7 +10,6 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -44,7 +43,7 @@ from shared.webhooks.payload import render_event
 from shared.webhooks.secrets import SecretCipher
 from shared.webhooks.store import ATTEMPT_MS, DeliveryStore, redeliver_failed
 from shared.webhooks.urls import URL_LIMIT
-from tests.conftest import provision, set_fake_credentials
+from tests.conftest import AwsServices, provision, set_fake_credentials
 from tests.events import CONTEXT, sqs_event
 from tests.integration.jobs import claim, message_for, new_job
 from tests.receivers import Receiver, StartReceiver, Wait, hang, manage_receivers, reply
@@ -62,7 +61,7 @@ class ProcessDied(BaseException):
 class Cloud:
     """The table, the queues, a client with a signing secret, and a clock that only the tests move."""
 
-    def __init__(self, services: SimpleNamespace) -> None:
+    def __init__(self, services: AwsServices) -> None:
         self.services = services
         self.now = now_ms()  # the current time, because receivers refuse old timestamps
         self.table, blobs = Table("jobs", dynamodb=services.dynamodb), Blobs("bucket")

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
+    MultipleResults,
     RuleBasedStateMachine,
     consumes,
     invariant,
@@ -54,6 +55,9 @@ from shared.webhooks.event import delivery_part
 from shared.webhooks.store import DeliveryStore
 from tests.conftest import REGION, provision, set_fake_credentials
 
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
 START = 1_800_000_000_000
 SHARDS = 3
 TICKS_LIMIT = 40
@@ -64,7 +68,7 @@ EXAMPLES, STEPS = 30, 30
 class Services:
     """The stores and queues over moto."""
 
-    sqs: Any
+    sqs: SQSClient
     table: Table
     jobs: JobStore
     shards: ShardStore
@@ -93,7 +97,7 @@ class JobLife(RuleBasedStateMachine):
         self.claims_made = 0
         # The attempts and the end of each run, as far as they were seen.
         self.attempts: dict[tuple[str, int], int] = {}
-        self.ends: dict[tuple[str, int], tuple[Any, ...]] = {}
+        self.ends: dict[tuple[str, int], tuple[Status, int | None]] = {}
         self.runs: dict[str, int] = {}
         self.claim_tokens: dict[tuple[str, int, int], str | None] = {}
         self.deleted: set[str] = set()
@@ -120,7 +124,7 @@ class JobLife(RuleBasedStateMachine):
         return job_id
 
     @rule(target=claims, job_id=jobs, stale=st.booleans())
-    def claim(self, job_id: str, stale: bool) -> Any:
+    def claim(self, job_id: str, stale: bool) -> MultipleResults[Job]:
         """Claim by a message of this run, or by a late message of the run before."""
         run = self.get(job_id).run - (1 if stale else 0)
         claimed = self.store.claim(
@@ -196,7 +200,7 @@ class JobLife(RuleBasedStateMachine):
             self.shards.record_done(job, shard, b"{}")
 
     @rule(target=merges, job_id=jobs)
-    def claim_merge(self, job_id: str) -> Any:
+    def claim_merge(self, job_id: str) -> MultipleResults[Job]:
         job = self.get(job_id)
         split = self.shards.get_split(job)
         if split is None or not split.is_complete:
