@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 
 LOOPBACK = "127.0.0.1"
 
-# Waits for so many seconds, or until the receiver stops. Returns whether it stops.
+# A function that waits for a number of seconds, or until the receiver stops. It returns whether the receiver stops.
 Wait = Callable[[float], bool]
 Respond = Callable[[socket.socket, Wait], None]
 

@@ -135,7 +135,7 @@ class CloudAdmin:
     # Recovery
 
     def expire_lease(self, job: Job) -> bool:
-        """Let the lease of a job expire and its next check be due. Return False if it has changed since it was read."""
+        """Set a job's lease and next check to the past. Return False if the job has changed since it was read."""
         times = [name for name in ("lease_expires_at", "next_check_at") if getattr(job, name) is not None]
         change = ", ".join(f"#{name} = :past" for name in times)
         unchanged = " AND ".join(f"#{name} = :{name}" for name in (*times, "attempt", "status"))

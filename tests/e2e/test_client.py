@@ -1,4 +1,4 @@
-"""The SDK and the command line at the local cloud; the latter in a terminal, as people use it."""
+"""The SDK and the command line with the local cloud. The command line runs in a terminal."""
 
 from __future__ import annotations
 
@@ -70,24 +70,24 @@ def test_a_text_comes_back_analyzed(sdk: samovar.Client) -> None:
     assert sdk.worker["state"] in {"warm", "warming"}
 
 
-def test_a_result_behind_a_url_is_fetched_and_progress_told(sdk: samovar.Client) -> None:
-    told: list[int] = []
-    job = sdk.analyze(BIG).wait(120, on_progress=lambda job: told.append(job.progress.done))
+def test_a_result_at_a_url_is_fetched_and_progress_is_reported(sdk: samovar.Client) -> None:
+    reported: list[int] = []
+    job = sdk.analyze(BIG).wait(120, on_progress=lambda job: reported.append(job.progress.done))
     assert job.data.result_url
     (document,) = job.result.documents
     assert len(document.ents) > 4000
-    assert len(told) >= 2
-    assert told[-1] == job.progress.total >= 4
+    assert len(reported) >= 2
+    assert reported[-1] == job.progress.total >= 4
 
 
-def test_an_upload_becomes_documents(sdk: samovar.Client, tmp_path: Path) -> None:
+def test_each_line_of_an_uploaded_file_is_a_document(sdk: samovar.Client, tmp_path: Path) -> None:
     file = tmp_path / "two.ndjson"
     file.write_text('{"id": "a", "text": "Ada"}\n{"id": "b", "text": "Bob"}\n', encoding="utf-8")
     result = sdk.analyze(upload_id=sdk.upload(file)).wait(60).result
     assert [document.id for document in result.documents] == ["a", "b"]
 
 
-def test_an_ended_job_is_not_canceled_and_a_deleted_one_is_gone(sdk: samovar.Client) -> None:
+def test_an_ended_job_cannot_be_canceled_and_a_deleted_job_is_gone(sdk: samovar.Client) -> None:
     job = sdk.analyze(TEXT).wait(60)
     with pytest.raises(samovar.Conflict):
         job.cancel()
@@ -96,7 +96,7 @@ def test_an_ended_job_is_not_canceled_and_a_deleted_one_is_gone(sdk: samovar.Cli
         sdk.get(job.id)
 
 
-def test_many_come_back_in_order(sdk: samovar.Client) -> None:
+def test_results_of_many_texts_are_in_the_order_of_the_texts(sdk: samovar.Client) -> None:
     texts = [f"{'Ada ' * number}wrote." for number in range(1, 25)]
     jobs = list(sdk.analyze_many(texts, concurrency=6))
     ends = [job.result.documents[0].sents[-1].end for job in jobs]
@@ -112,7 +112,7 @@ def test_a_wrong_secret_is_an_authentication_failure(stack: Stack) -> None:
     assert caught.value.error == "invalid_client"
 
 
-def test_the_credentials_are_kept_for_their_owner_alone(environment: dict[str, str], stack: Stack) -> None:
+def test_only_the_user_can_read_the_saved_credentials(environment: dict[str, str], stack: Stack) -> None:
     (kept,) = Path(environment["HOME"]).rglob("credentials.json")
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert json.loads(kept.read_text())["client_id"] == stack.client_id
@@ -124,7 +124,7 @@ def test_output_for_scripts_is_json(environment: dict[str, str]) -> None:
     assert [ent["label"] for ent in json.loads(done.stdout)["result"]["documents"][0]["ents"]] == ["PERSON", "GPE"]
 
 
-def test_exit_statuses_say_how_it_went(environment: dict[str, str], stack: Stack) -> None:
+def test_exit_status_gives_the_kind_of_error(environment: dict[str, str], stack: Stack) -> None:
     assert run(environment, "get", "0198a0b0-0000-7000-8000-000000000001").returncode == 1
     assert run(environment, "analyze").returncode == 2
     wrong = {"SAMOVAR_URL": stack.api_url, "SAMOVAR_CLIENT_ID": stack.client_id, "SAMOVAR_CLIENT_SECRET": "sk_wrong"}
@@ -146,7 +146,7 @@ def test_a_terminal_shows_progress_and_then_entities(environment: dict[str, str]
 
 
 def test_ctrl_c_leaves_a_job_to_watch(environment: dict[str, str], cloud_admin: CloudAdmin, tmp_path: Path) -> None:
-    """The job goes on, and the printed command follows it to its end.
+    """The job continues, and the command that was printed shows the job until its end.
 
     No worker receives the job's shards until the command has ended, so the job cannot end before Ctrl-C.
     """

@@ -17,7 +17,7 @@ from tests.e2e.conftest import FOLDER, VARIABLES
 from tests.e2e.polling import poll
 
 SCHEDULE = {"often": {"expression": "rate(1 minute)", "environments": 2}}
-PATIENCE_SECONDS = 120  # a minute, the time between two looks of the scheduler, and two cold starts
+PATIENCE_SECONDS = 120  # a minute, the time between two runs of the scheduler, and two cold starts
 
 
 def apply(variables: dict[str, Any]) -> None:

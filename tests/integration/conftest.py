@@ -32,7 +32,7 @@ LAMBDA_ANSWER_LIMIT = 6_291_556  # bytes, as the runtime sends it: up to Python 
 
 
 class Clock:
-    """The present time, which a test can move on."""
+    """A clock that a test can move forward."""
 
     def __init__(self) -> None:
         self.offset_ms = 0

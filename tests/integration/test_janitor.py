@@ -284,7 +284,7 @@ def test_concurrent_ticks_send_each_message_once(cloud: Cloud, monkeypatch: pyte
 
 
 def test_jobs_of_a_tick_that_died_are_checked_again(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also the jobs whose write had succeeded, but whose message was not sent."""
+    """This includes the jobs whose write succeeded, but whose message was not sent."""
     jobs = [cloud.create() for _ in range(6)]
     sent: list[str] = []
 

@@ -78,12 +78,12 @@ class TestIdempotency:
         assert again.headers["idempotency-replayed"] == "true"
         assert len(api.stored_parts()) == 3  # job, input, key
 
-    def test_spelling_of_the_body_does_not_count(self, api: Api) -> None:
+    def test_another_spelling_of_the_same_body_returns_the_same_job(self, api: Api) -> None:
         first = api("POST", "/analyze", '{"text": "a", "features": ["sents", "ents"]}', headers=KEY)
         again = api("POST", "/analyze", '{"features":["ents","sents"],"text":"\\u0061"}', headers=KEY)
         assert again.body["id"] == first.body["id"]
 
-    def test_order_of_names_and_events_does_not_count(self, api: Api) -> None:
+    def test_another_order_of_names_and_events_returns_the_same_job(self, api: Api) -> None:
         webhook = {"url": "https://receiver.example/", "events": ["job.failed", "job.succeeded"]}
         body = {"text": "a", "metadata": {"a": "1", "b": "2"}, "webhook": webhook}
         first = api("POST", "/analyze", body, headers=KEY)
@@ -305,7 +305,7 @@ class TestStates:
         assert warm_ups().latest("1").assigned == []
         assert len(api.receive_messages("isolated")) == 1
 
-    def test_message_is_sent_if_jobs_ran_lately(self, api: Api) -> None:
+    def test_message_is_sent_if_jobs_ran_recently(self, api: Api) -> None:
         """A warm-up is in progress, but other environments can take the job."""
         start_warm_up(now_ms())
         latencies().record("jobs", QueueLatency(at=now_ms(), wait_ms=10, run_ms=50))

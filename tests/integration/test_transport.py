@@ -86,7 +86,7 @@ def post(url: str, **options: Any) -> AttemptResult:
 
 @dataclass
 class TimedAttempt:
-    """An attempt to call a receiver. It took so many `seconds`."""
+    """An attempt to call a receiver, and its duration in seconds."""
 
     result: AttemptResult
     seconds: float

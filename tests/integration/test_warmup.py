@@ -66,7 +66,7 @@ def test_first_token_starts_a_warm_up(warm_ups: WarmUpStore, pings: FakePingSend
     assert len(pings.sent) == 1
 
 
-def test_tokens_within_the_cooldown_start_none(warm_ups: WarmUpStore, pings: FakePingSender) -> None:
+def test_tokens_within_the_cooldown_start_no_warm_up(warm_ups: WarmUpStore, pings: FakePingSender) -> None:
     for elapsed in (0, 1, 119_999):
         start(warm_ups, pings, NOW + elapsed)
     assert len(pings.sent) == 1

@@ -1,7 +1,7 @@
-"""A state machine of jobs over the real stores: anything that can happen to a job happens in any order.
+"""A state machine of jobs over the real stores: all events of a job's life, in random order.
 
 Workers claim jobs, extend leases, finish, crash, and go on after they lost a claim. Clients cancel, retry and delete.
-Messages are doubled and lost, the janitor ticks, and time passes. The invariants are checked after every step.
+Messages are duplicated and lost, the janitor ticks, and time passes. The invariants are checked after every step.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ class JobLife(RuleBasedStateMachine):
         self.end_as(claimed, "failed")
 
     def end_as(self, claimed: Job, status: Status) -> None:
-        """End a job. Only a claim that holds may do so, and it may be told twice that it did."""
+        """End a job. Only a claim that holds may do so. A repeated call may succeed, too."""
         held = self.is_held(claimed)
         if status == "failed":
             ended = self.store.fail(claimed, ModelFailed("x"), metrics=Metrics(), now=self.now)

@@ -1,4 +1,4 @@
-"""The checks of the documentation find what is not true, and leave the rest alone."""
+"""The checks of the documentation: they report wrong links and commands, and accept correct ones."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ class TestPaths:
         (message,) = commands(f"`{path}`")
         assert message.startswith(f"`{path}` looks like a path")
 
-    def test_changelog_may_name_what_was_removed(self) -> None:
+    def test_changelog_may_name_removed_paths(self) -> None:
         assert commands("`local/none.py` and `make none`", path="CHANGELOG.md") == []
 
 
@@ -271,7 +271,7 @@ class TestMermaid:
             ("echo another package > mermaid.tgz", "mermaid.tgz does not have the digest in mermaid.py"),
         ],
     )
-    def test_script_that_cannot_be_had_is_explained(
+    def test_error_gives_the_reason_if_the_script_cannot_be_fetched(
         self, npm: str | None, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         with pytest.raises(mermaid.MermaidMissing, match=message):

@@ -34,7 +34,7 @@ def folder(packages: None, tmp_path: Path) -> Iterator[Path]:
     EMULATOR.stop(tmp_path)
 
 
-def test_it_answers_and_leaves_only_its_log(folder: Path) -> None:
+def test_ministack_answers_and_leaves_only_its_log(folder: Path) -> None:
     running = EMULATOR.start(folder, port=None)
     assert EMULATOR.is_healthy(running.url)
     assert httpx.get(f"{running.url}/_ministack/health", trust_env=False).json()["auth"] == "enabled"
@@ -51,14 +51,14 @@ def test_a_wanted_port_that_is_taken_is_avoided(folder: Path) -> None:
         assert EMULATOR.start(folder, port=port).port != port
 
 
-def test_it_listens_only_on_the_loopback_address(folder: Path) -> None:
+def test_ministack_listens_only_on_the_loopback_address(folder: Path) -> None:
     running = EMULATOR.start(folder, port=None)
     listening = Path("/proc/net/tcp").read_text(encoding="ascii")
     assert f" 0100007F:{running.port:04X} 00000000:0000 0A" in listening
     assert f" 00000000:{running.port:04X} 00000000:0000 0A" not in listening
 
 
-def test_it_sees_nothing_of_the_users_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ministack_sees_nothing_of_the_users_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the user's")
     running = EMULATOR.start(folder, port=None)
     seen = _read_environment(running)
@@ -76,7 +76,7 @@ def _read_environment(running: RunningEmulator) -> str:
     return Path(f"/proc/{running.pid}/environ").read_text(encoding="utf-8")
 
 
-def test_it_makes_signing_keys(folder: Path) -> None:
+def test_ministack_makes_signing_keys(folder: Path) -> None:
     running = EMULATOR.start(folder, port=None)
     kms = open_client(EMULATOR, "kms", url=running.url)
     key = kms.create_key(KeySpec="RSA_2048", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["KeyId"]

@@ -104,7 +104,7 @@ def _get_body(page: Path) -> str:
     return f"<body>{page.read_text().partition('<h2>Inputs</h2>')[2].partition('</body>')[0]}</body>"
 
 
-def test_the_pareto_front_leaves_out_what_another_forecast_beats() -> None:
+def test_the_pareto_front_has_no_forecast_that_another_one_beats() -> None:
     def forecast(name: str, usd: float, p95: float) -> Forecast:
         return Forecast(name, 1, 0, 0, p95, 0, 0, 0, 0, 0, 0, usd, {})
 
@@ -112,7 +112,7 @@ def test_the_pareto_front_leaves_out_what_another_forecast_beats() -> None:
     assert [one.strategy for one in find_pareto_front(found)] == ["slow", "fast"]
 
 
-def test_importing_the_planner_imports_nothing_that_planning_does_not_need() -> None:
+def test_importing_the_planner_imports_no_unneeded_module() -> None:
     """The client's command line imports the planner, so the import must be fast. The planner is independent."""
     code = "import sys, planner; print(sorted({name.partition('.')[0] for name in sys.modules}))"
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)

@@ -128,7 +128,7 @@ def test_fleet_grows_with_its_backlog_and_shrinks_afterwards() -> None:
     assert 3600 < outcome.usage.amounts["instance_seconds"] < 7200
 
 
-def test_lambda_takes_what_a_fleet_beside_it_cannot_take_at_once() -> None:
+def test_lambda_runs_the_jobs_for_which_the_fleet_beside_it_has_no_free_slot() -> None:
     outcome = run([0, 0, 0], Fleet(max=1, beside=True))
     assert outcome.on_lambda.tolist() == [False, False, True]
     assert outcome.cold.tolist() == [False, False, True]

@@ -88,7 +88,7 @@ def test_a_module_of_a_strategy_is_registered(module: ModuleType) -> None:
     assert not message, message
 
 
-def test_a_strategy_that_lacks_members_is_told_what_to_add_where() -> None:
+def test_message_about_missing_members_says_what_to_add_where() -> None:
     class Incomplete(StrategyOptions):
         key: ClassVar[str] = "incomplete"
 
@@ -99,7 +99,7 @@ def test_a_strategy_that_lacks_members_is_told_what_to_add_where() -> None:
     assert "dump" not in message
 
 
-def test_a_strategy_that_is_not_registered_is_told_where_to_add_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_message_about_an_unregistered_strategy_says_where_to_add_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(strategies, "STRATEGIES", (OnToken,))
     assert describe_unregistered(importlib.import_module(Fleet.__module__)) == (
         "Add the strategy of planner.strategies.fleet to STRATEGIES in planner/strategies/__init__.py"
@@ -276,7 +276,7 @@ def test_a_new_strategy_is_in_the_help(prices: str, capsys: pytest.CaptureFixtur
     assert "--restless-pings" in text
 
 
-def test_a_price_that_a_new_strategy_needs_is_missed_by_name(prices: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_error_about_a_new_strategys_missing_price_names_it(prices: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The prices of the package do not have it."""
     assert planner.main(OFFICE) == 2
     assert "prices.restless_tick: Field required" in capsys.readouterr().err

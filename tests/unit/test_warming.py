@@ -141,7 +141,7 @@ def test_assigned_jobs_run_as_soon_as_the_environment_is_ready() -> None:
 
 
 def test_assigned_job_that_must_be_retried_is_sent_to_the_isolated_queue() -> None:
-    """No SQS message stands behind an assigned job, so none would be delivered again."""
+    """An assigned job has no SQS message, so SQS would not deliver it again."""
 
     class RetryingWorker:
         def run(self, batch: Sequence[BatchItem], *, records_latency: bool = True) -> list[str]:
