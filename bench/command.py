@@ -23,7 +23,8 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--folder",
         type=Path,
-        help="use the local cloud that runs in this folder and leave it as it was (default: start one and stop it)",
+        help="use the local cloud that runs in this folder, with its settings, and leave it as it was "
+        "(default: start one and stop it)",
     )
 
 

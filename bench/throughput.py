@@ -119,7 +119,7 @@ def _prepare_batch(loaded: Pipeline, batch: list[str], features: tuple[FeatureNa
 
 
 def _refuse(*, seconds: int) -> None:
-    raise RuntimeError(f"The worker hid a message for {seconds} s")
+    raise RuntimeError(f"The worker changed a message's visibility timeout to {seconds} s")
 
 
 def _make_job(job_id: str, text: str, features: tuple[FeatureName, ...]) -> Job:

@@ -104,7 +104,7 @@ class Bench:
         return time.perf_counter() - began
 
     def cool(self) -> None:
-        """Kill the worker's environments, and remove everything from the table that says that the worker is warm."""
+        """Kill the worker's environments. Reset the warm-up and the latency of the queue `jobs`."""
         for pid in self.list_environments():
             with suppress(ProcessLookupError):  # the process has ended
                 os.kill(pid, signal.SIGKILL)

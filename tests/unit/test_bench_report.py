@@ -18,13 +18,15 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_missed_target_is_shown_kept_and_returned(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missed_target_is_printed_and_written_and_returned(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report("api", [MISSED], smallest=False) == 1
     assert "MISSED: at least 4" in capsys.readouterr().out
     assert (results / "api.json").is_file()
 
 
-def test_smallest_size_is_neither_judged_nor_kept(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_figures_of_the_smallest_size_are_neither_judged_nor_written(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert report("api", [MISSED], smallest=True) == 0
     assert "not judged: at least 4" in capsys.readouterr().out
     assert not list(results.iterdir())

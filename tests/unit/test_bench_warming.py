@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 from bench.warming import NOT_MEASURED, Samples, draw_chart
 
 
-def test_the_median_of_each_case_counts() -> None:
+def test_samples_of_a_case_are_summarized_by_their_median() -> None:
     samples = Samples()
     samples.seconds["cold"] += [3.0, 4.0, 9.0]
     assert samples.medians == {"cold": 4.0}
