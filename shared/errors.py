@@ -18,11 +18,10 @@ SamovarError
 ├── OAuthError                   an answer of the token endpoint (RFC 6749, section 5.2)
 │   ├── OAuthInvalidRequest      400 invalid_request
 │   ├── OAuthInvalidClient       401 invalid_client
-│   ├── OAuthUnauthorizedClient  400 unauthorized_client
 │   ├── OAuthUnsupportedGrant    400 unsupported_grant_type
 │   ├── OAuthInvalidScope        400 invalid_scope
 │   └── OAuthUnavailable         503 temporarily_unavailable
-├── JobError                     ends a job as `failed`; trying again would not help
+├── JobError                     ends a job as `failed` or `expired`; another attempt would not help
 │   ├── InputMissing             input_missing
 │   ├── InvalidInput             invalid_input
 │   ├── AttemptsExhausted        attempts_exhausted
@@ -171,12 +170,6 @@ class OAuthInvalidClient(OAuthError):
     status, error = 401, "invalid_client"
 
 
-class OAuthUnauthorizedClient(OAuthError):
-    """An authenticated client that may not use this grant."""
-
-    error = "unauthorized_client"
-
-
 class OAuthUnsupportedGrant(OAuthError):
     """A grant type other than client_credentials."""
 
@@ -196,7 +189,7 @@ class OAuthUnavailable(OAuthError):
 
 
 class JobError(SamovarError):
-    """An error that ends a job as `failed`. `code` is stable. If it is `retryable`, a retry may help."""
+    """An error that ends a job. `code` is stable. If it is `retryable`, a retry by the client may help."""
 
     code: ClassVar[str]
     title: ClassVar[str]
@@ -248,4 +241,4 @@ class UrlRefused(SamovarError):
 
 
 class Transient(SamovarError):
-    """A throttle, a time-out or a 5xx of a service. The same call may succeed later."""
+    """A failed call of a service, such as a throttle or a time-out. The same call may succeed later."""

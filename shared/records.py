@@ -1,6 +1,7 @@
 """Base classes of the pydantic models.
 
-Stored times are integers in milliseconds since the epoch. The exception is `expires_at`: DynamoDB's TTL needs seconds.
+Stored times are integers in milliseconds since the epoch. `expires_at` is in seconds, because DynamoDB's TTL
+needs that. So is `created_at` of clients and their secrets.
 The API shows times in RFC 3339, in UTC.
 """
 

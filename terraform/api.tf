@@ -26,7 +26,7 @@ resource "aws_apigatewayv2_integration" "function" {
   payload_format_version = "2.0"
 }
 
-# The functions verify tokens, not the gateway. ARCHITECTURE.md gives the reason.
+# The functions verify tokens, not the gateway. docs/adr/0010 gives the reason.
 resource "aws_apigatewayv2_route" "route" {
   for_each = local.routes
 

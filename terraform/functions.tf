@@ -65,7 +65,7 @@ locals {
     WEBHOOKS_DEAD_LETTER_QUEUE_URL = aws_sqs_queue.webhooks_dead_letter.id
   }
 
-  # /tmp holds the artifact and its unpacked files, with some room, and the biggest result twice while it is merged.
+  # /tmp holds the unpacked model, with some room, and the biggest result twice while it is merged.
   # SnapStart allows 512 MB.
   worker_storage_mb = var.warming.snapstart ? 512 : ceil(local.model.size * 2.5 / 1048576) + 1024
 
@@ -268,14 +268,14 @@ module "submit" {
       Sid      = "PurgeDeletedJobs"
       Effect   = "Allow"
       Action   = ["s3:DeleteObject"]
-      Resource = [for prefix in ["inputs", "uploads", "results"] : "${aws_s3_bucket.main.arn}/${prefix}/*"]
+      Resource = [for prefix in ["inputs", "results"] : "${aws_s3_bucket.main.arn}/${prefix}/*"]
     },
     {
       Sid       = "ListObjectsToPurge"
       Effect    = "Allow"
       Action    = ["s3:ListBucket"]
       Resource  = [aws_s3_bucket.main.arn]
-      Condition = { StringLike = { "s3:prefix" = ["inputs/*", "uploads/*", "results/*"] } }
+      Condition = { StringLike = { "s3:prefix" = ["inputs/*", "results/*"] } }
     },
     local.use_data_key,
   ]

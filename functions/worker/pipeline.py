@@ -46,7 +46,7 @@ with _quick_import():
     from spacy.tokenizer import Tokenizer
     from spacy.tokens import Doc
     from spacy.util import registry
-    from spacy.vectors import Vectors  # type: ignore[import-not-found] # compiled, ships no stub
+    from spacy.vectors import Vectors
 
 Task = tuple[str, Sequence[FeatureName]]  # a text and its features
 Component = Callable[[Doc], Doc]

@@ -24,7 +24,7 @@ from shared.warmup.records import ENVIRONMENTS_LIMIT
 LimitName = Literal["requests_per_minute", "open_jobs", "bytes_per_day"]
 
 SECRETS_LIMIT = 2  # active secrets of a client: a new one and the one that it replaces
-ROTATION_MS = 24 * 3600 * 1000  # deliveries are signed with the former secret, too, for so long
+ROTATION_MS = 24 * 3600 * 1000  # time for which the former secret signs, too
 
 _NO_DIGEST = "0" * 64  # no secret has this SHA-256
 

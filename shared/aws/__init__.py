@@ -1,1 +1,1 @@
-"""Thin wrappers of the AWS services. No other package imports boto3."""
+"""Thin wrappers of the AWS services. No other package of the functions imports boto3."""

@@ -124,11 +124,11 @@ class Job(Record):
     metadata: dict[str, str] = Field(default_factory=dict)
     result_ttl_seconds: int = RESULT_TTL_SECONDS
     model: Model
-    characters: int  # length of the texts; of an upload, its size in bytes, which is never less
+    characters: int  # length of the texts; for an upload its size in bytes, because the text is not read at submit
 
     run: int = 1  # number of the run; a retry by the client begins the next one
-    attempt: int = 0  # number of claims within this run
-    claim_token: str | None = None  # fencing token of the worker that holds the claim
+    attempt: int = 0  # number of attempts within this run: claims, and re-sends of shards without progress
+    claim_token: str | None = None  # random token of the worker that holds the claim
     lease_expires_at: int | None = None  # the claim holds until this time
     shards: int | None = None  # number of shards, once the job is split
 
@@ -164,7 +164,7 @@ class Job(Record):
 
     @property
     def queue(self) -> QueueName:
-        """Return the queue for the next message. A second attempt must not share a batch with other jobs."""
+        """Return the queue for the next message. After a lost attempt the job must not share a batch with others."""
         return "isolated" if self.attempt else self.first_queue
 
     @property

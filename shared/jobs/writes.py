@@ -13,10 +13,10 @@ from shared.aws.table import Table
 from shared.errors import JobError
 from shared.jobs.job import Failure, Job, Status, job_key
 
-FIRST_CHECK_MS = 60_000  # the janitor first checks a job so long after it was stored, split or ended
+FIRST_CHECK_MS = 60_000  # time from storing, splitting or ending a job to its first check
 FAILURE_DETAIL_LIMIT = 1_000  # characters
 
-# The fence: the item still belongs to the claim that read it.
+# The claim condition: the item still belongs to the claim that read it.
 _CLAIM_HOLDS = "#run = :my_run AND #attempt = :my_attempt AND #claim_token = :my_claim_token AND #status = :still"
 _UNCHANGED = (
     "#run = :was_run AND #attempt = :was_attempt AND #status = :was_status AND #next_check_at = :was_next_check_at"

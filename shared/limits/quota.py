@@ -3,7 +3,7 @@
 An execution environment reserves a share of the window's quota in one conditional write, and counts it down by itself.
 So a busy client's counter is written once for many requests, and never when it is used up. A share that an environment
 reserved and did not use is lost to the other environments until the window ends: a client may meet its limit a few
-shares too early, but never too late.
+shares too early. It can only exceed a limit while DynamoDB is unreachable.
 
 The terms are those of draft-ietf-httpapi-ratelimit-headers.
 """

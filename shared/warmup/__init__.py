@@ -1,1 +1,1 @@
-"""Warm-ups: the pings that start the worker's environments, and the record of what they reached."""
+"""Warm-ups: the pings that start the worker's environments, and the record of the environments that they reached."""

@@ -10,8 +10,8 @@ from shared.jobs.message import JobMessage
 from shared.records import Record, RequestBody
 
 ENVIRONMENTS_LIMIT = 100  # environments of one warm-up
-WARM_MS = 5 * 60_000  # Lambda is assumed to keep an idle environment so long after it was ready
-PING_AGE_MS = 60_000  # Lambda drops a ping that it could not place for so long
+WARM_MS = 5 * 60_000  # time for which Lambda is assumed to keep an idle environment
+PING_AGE_MS = 60_000  # time after which Lambda drops a ping that it could not place
 TYPICAL_READY_MS = 10_000  # assumed until a warm-up has measured it
 OVERDUE_SECONDS = 0.5  # promised when an environment should be ready already
 

@@ -1,8 +1,8 @@
 """The store of warm-ups, in the table `jobs`.
 
 One item per worker version records the latest warm-up: when it began, which environments its pings reached, and which
-of them are ready. `auth` and the janitor start warm-ups, and the worker records what they reach. The promise to clients
-is computed from the item, so it counts environments that answered, not pings that were sent.
+of them are ready. `auth` and the janitor start warm-ups, and the worker records the arrival of their pings.
+The promise to clients is computed from the item, so it counts environments that answered, not pings that were sent.
 """
 
 from __future__ import annotations

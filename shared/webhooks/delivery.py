@@ -43,7 +43,7 @@ class Delivery(Record):
     schedule_start: int = 0  # number of attempts that were made before the schedule was last begun
     attempts: tuple[DeliveryAttempt, ...] = ()  # the last ones
     next_attempt_at: int | None = None  # time of the next attempt, while the delivery is pending
-    claim_token: str | None = None  # fencing token of the attempt in progress
+    claim_token: str | None = None  # random token of the attempt in progress
     lease_expires_at: int | None = None
     next_check_at: int | None = None
     check_partition: int | None = None

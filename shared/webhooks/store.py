@@ -78,7 +78,7 @@ class DeliveryStore:
             job: A job with a webhook, whose run has ended.
             body: The event, as `shared.webhooks.payload.render_event` returns it.
             now: The current time (ms).
-            claim_token: The fencing token of the first attempt.
+            claim_token: The random token of the first attempt.
         """
         assert job.webhook is not None  # noqa: S101 (the caller has checked `job.has_webhook_for`)
         delivery = Delivery(
@@ -225,7 +225,7 @@ class DeliveryStore:
 
 
 def redeliver_failed(deliveries: DeliveryStore, client_id: str, *, since: int, now: int) -> Iterator[Delivery]:
-    """Redeliver every delivery of the client that failed since `since` (ms), as after an outage of its receiver.
+    """Redeliver every event of the client that was attempted since `since` (ms) and not delivered.
 
     Deliveries that succeeded, or that have an attempt in progress, are left alone. The same call may be repeated
     after an interruption.
