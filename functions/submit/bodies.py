@@ -45,13 +45,18 @@ def read_body(event: http.Event, model: type[Model]) -> tuple[Model, int]:
 
 
 def read_query(event: http.Event, model: type[Model]) -> Model:
-    """Return the query parameters of an HTTP API event as `model`. The first one counts if one is repeated.
+    """Return the query parameters of an HTTP API event as `model`.
 
     Raises:
-        InvalidRequest: If a parameter does not match `model`.
+        InvalidRequest: If a parameter does not match `model`, or is given more than once.
     """
-    pairs = parse_qsl(event.get("rawQueryString", ""), keep_blank_values=True)
-    return _validate(model, dict(reversed(pairs)), place="query")
+    parameters: dict[str, str] = {}
+    for name, value in parse_qsl(event.get("rawQueryString", ""), keep_blank_values=True):
+        if name in parameters and name in model.model_fields:
+            detail = "The parameter is given more than once"
+            raise InvalidRequest(f"`{name}`: {detail}", errors=[{"parameter": name, "detail": detail}])
+        parameters[name] = value
+    return _validate(model, parameters, place="query")
 
 
 def _parse_json(body: str) -> Any:

@@ -201,10 +201,7 @@ class MergedSum:
             return {**total, **added}
         if isinstance(total, dict) or isinstance(value, dict):
             refuse(self._member, f"{type(total).__name__} in one piece and {type(value).__name__} in another")
-        try:
-            return total + value
-        except OverflowError as error:
-            refuse(self._member, f"numbers that cannot be added ({error})")
+        return total + value
 
     def write_to(self, out: IO[bytes]) -> None:
         """Write the sum as JSON."""

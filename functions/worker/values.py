@@ -13,6 +13,7 @@ from pydantic_core import to_json
 from shared.errors import ModelFailed
 from shared.jobs.features import Member, MergeRule
 
+_INTEGER_LIMIT = 2**63  # Python refuses to read integers of many digits, and other parsers refuse longer ones
 _DEPTH_LIMIT = 50  # levels of objects and lists in a sum or value; the JSON parser has a limit, too
 
 
@@ -87,6 +88,22 @@ def _find_in_items(value: Any, *, integers: tuple[str, ...]) -> str | None:
         for name in integers:
             if type(item.get(name)) is not int:  # bool is a subclass of int
                 return f"a list with an object whose `{name}` is {_describe(item, name)}"
+        misfit = _find_in_fields(item)
+        if misfit is not None:
+            return f"a list with an object that holds {misfit}"
+    return None
+
+
+def _find_in_fields(item: Mapping[Any, Any]) -> str | None:
+    """Check all fields of an item. Strings and small integers, which nearly all fields are, take a short way."""
+    for name, part in item.items():
+        kind = type(part)
+        is_plain = kind is str or (kind is int and not _is_too_long(part))
+        if is_plain and type(name) is str:
+            continue
+        misfit = _find_in_tree({name: part}, is_leaf=_is_scalar, lists=True)
+        if misfit is not None:
+            return misfit
     return None
 
 
@@ -114,13 +131,18 @@ def _find_in_tree(value: Any, path: tuple[str, ...] = (), *, is_leaf: Callable[[
 
 def _describe_leaf(value: Any, path: tuple[str, ...]) -> str:
     place = f" at `{'.'.join(path)}`" if path else ""
-    return type(value).__name__ + (f" {value}" if isinstance(value, float) else "") + place
+    kind = "an integer of more than 63 bits" if type(value) is int and _is_too_long(value) else type(value).__name__
+    return kind + (f" {value}" if isinstance(value, float) else "") + place
+
+
+def _is_too_long(value: int) -> bool:
+    return not -_INTEGER_LIMIT < value < _INTEGER_LIMIT
 
 
 def _is_number(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and not _is_too_long(value)
 
 
 def _is_scalar(value: Any) -> bool:

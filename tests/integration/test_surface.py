@@ -207,6 +207,13 @@ class TestWaiting:
         assert (answer.status, answer.body["code"]) == (422, "invalid_request")
         assert answer.body["errors"][0]["parameter"] == "wait"
 
+    def test_repeated_parameter_is_refused_and_an_unknown_one_is_ignored(self, api: Api) -> None:
+        job_id = submit(api)
+        repeated = api("GET", f"/jobs/{job_id}", query={"wait": "0&wait=1"})
+        assert repeated.status == 422
+        assert repeated.body["errors"] == [{"parameter": "wait", "detail": "The parameter is given more than once"}]
+        assert api("GET", f"/jobs/{job_id}", query={"unknown": "0&unknown=1"}).status == 200
+
 
 class TestStates:
     def test_answer_is_304_until_the_job_changes(self, api: Api) -> None:
