@@ -174,7 +174,7 @@ def _compute_times(cpu_seconds: Counter[str], seconds: float, jobs: int) -> Iter
 def _drain_warm(cloud: LocalCloud, texts: list[str], hold: Hold, *, warm_up_jobs: int) -> tuple[float, Counter[str]]:
     """Drain some jobs so that the workers are warm, then drain a job for each text.
 
-    Return the seconds that the latter took, and the CPU seconds that they used, by program.
+    Return the seconds that the jobs for the texts took, and the CPU seconds that they used, by program.
     """
     _drain(cloud.stack, texts[:warm_up_jobs], hold)
     before = _sum_cpu_seconds(cloud.folder)

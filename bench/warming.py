@@ -13,7 +13,6 @@ import signal
 import statistics
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -70,9 +69,13 @@ class Samples:
     started for a token and its job. `promises` are the ratios of the promised to the true seconds until ready.
     """
 
-    seconds: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    seconds: dict[str, list[float]] = field(default_factory=dict)
     environments: list[int] = field(default_factory=list)
     promises: list[float] = field(default_factory=list)
+
+    def add(self, case: str, *seconds: float) -> None:
+        """Add times of a case."""
+        self.seconds.setdefault(case, []).extend(seconds)
 
     @property
     def medians(self) -> dict[str, float]:
@@ -151,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     size = replace(size, models=options.models or size.models, rounds=options.rounds or size.rounds)
     by_model = {model: _measure_model(model, size, options.folder) for model in size.models}
     if not options.smallest:
-        _write_results(by_model)
+        write_results(by_model)
     figures = [figure for model, samples in by_model.items() for figure in _compute_figures(model, samples)]
     missed = report("warming", figures, smallest=options.smallest)
     for case in NOT_MEASURED:
@@ -169,11 +172,11 @@ def _measure_model(model: str, size: Size, borrowed: Path | None) -> Samples:
     ):
         bench = Bench(cloud, http)
         samples = _measure_lambda(bench, model, size)
-        samples.seconds["fleet"] = _measure_fleet(bench, cloud, model, size)
+        samples.add("fleet", *_measure_fleet(bench, cloud, model, size))
     return samples
 
 
-def _write_results(by_model: Mapping[str, Samples]) -> None:
+def write_results(by_model: Mapping[str, Samples]) -> None:
     """Write the measurements as JSON and as a chart."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     measured = {model: asdict(samples) for model, samples in by_model.items()}
@@ -190,11 +193,11 @@ def _measure_lambda(bench: Bench, model: str, size: Size) -> Samples:
     for number in range(size.rounds):
         print(f"  {model} model, round {number + 1} of {size.rounds}", file=sys.stderr, flush=True)
         bench.cool()
-        samples.seconds["cold"].append(bench.run_job())
-        samples.seconds["warm"].append(bench.run_job())
+        samples.add("cold", bench.run_job())
+        samples.add("warm", bench.run_job())
         for lead in size.leads:
             _measure_lead(bench, lead, samples)
-        samples.seconds[READY].append(_measure_ready(bench))
+        samples.add(READY, _measure_ready(bench))
     return samples
 
 
@@ -204,7 +207,7 @@ def _measure_lead(bench: Bench, lead: float, samples: Samples) -> None:
     began = now_ms()
     promise = bench.fetch_warmth()["ready_in_seconds"]
     time.sleep(lead)
-    samples.seconds[f"token {lead} s before"].append(bench.run_job())
+    samples.add(f"token {lead} s before", bench.run_job())
     samples.environments.append(len(bench.list_environments()))
     samples.promises.append(promise / bench.wait_until_ready(began))
 
