@@ -23,7 +23,7 @@ _RESERVATIONS_LIMIT = 1_000  # reservations that an environment remembers
 
 @dataclass(frozen=True)
 class QuotaPolicy:
-    """At most `limit` in every window of `window_seconds`. Environments reserve `share` at a time."""
+    """A limit for every window of `window_seconds`. Environments reserve `share` of it at a time."""
 
     name: str
     limit: int
